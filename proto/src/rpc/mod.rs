@@ -1,0 +1,19 @@
+//! JSON-RPC 2.0, read as far as a broker has to and no further.
+//!
+//! Of a call [`read`] looks at `method`, `id` and `meta`; `params` stays a span of the body.
+//! Reading is strict (RFC 8259 by `serde_json`), bounded by [`crate::limits`] and never panics.
+//! [`write`] composes replies and errors around raw spans.
+//!
+//! Source: JSON-RPC 2.0 specification; docs/protocol.md, "Calls".
+
+mod error;
+mod meta;
+mod read;
+mod reply;
+mod write;
+
+pub use error::RpcError;
+pub use meta::Meta;
+pub use read::{Body, CallView, Refused, read};
+pub use reply::{ReplyView, read_reply, read_replies};
+pub use write::{error_reply, insert_id, result_reply};
