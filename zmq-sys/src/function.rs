@@ -6,7 +6,7 @@
 //! reason in [`zmq_errno`].
 
 use crate::RawFd;
-use libc::{c_char, c_int, c_long, c_short, c_void, size_t};
+use libc::{c_char, c_int, c_long, c_short, c_ulong, c_void, size_t};
 
 /// One frame. Small content lies within, larger content behind a counted pointer.
 #[repr(C)]
@@ -100,6 +100,10 @@ unsafe extern "C" {
         capture: *mut c_void,
         control: *mut c_void,
     ) -> c_int;
+
+    /// A `uint64_t` with the time in µs by libzmq's own clock (see its zmq_utils.cpp).
+    pub fn zmq_stopwatch_start() -> *mut c_void;
+    pub fn zmq_stopwatch_stop(watch: *mut c_void) -> c_ulong;
 
     pub fn zmq_z85_encode(destination: *mut c_char, bytes: *const u8, size: size_t) -> *mut c_char;
     pub fn zmq_z85_decode(destination: *mut u8, text: *const c_char) -> *mut u8;
