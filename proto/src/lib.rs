@@ -14,4 +14,6 @@ pub mod id;
 pub mod limits;
 pub mod rpc;
 pub mod runtime;
+#[cfg(feature = "socket")]
+pub mod socket;
 pub mod worker;

@@ -137,7 +137,8 @@ fn accepted_keepalive() -> Result<bool, String> {
         if let Some(LinkEvent::Accepted(fd)) =
             monitor.next_event().map_err(|error| error.to_string())?
         {
-            return raw::with_descriptor(fd, Profile::keepalive_of).map_err(|e| e.to_string());
+            return raw::with_descriptor(fd, Profile::keepalive_of)
+                .map_err(|error| error.to_string());
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -12,10 +12,12 @@ mod endpoint;
 mod error;
 mod frame;
 mod key;
+mod kind;
 mod monitor;
 mod poll;
 mod profile;
 mod raw;
+mod security;
 mod wake;
 
 use std::fmt;
@@ -23,13 +25,14 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zmq_sys::{ZMQ_ZAP_ENFORCE_DOMAIN, errno};
+use zmq_sys::errno;
 
 pub use check::{Check, self_check};
 pub use context::{Context, raise_file_limit};
 pub use error::{Errno, SocketError};
 pub use frame::Frame;
 pub use key::{Keypair, Nonce, curve_keypair, random_bytes};
+pub use kind::Kind;
 pub use monitor::{LinkEvent, Monitor, Watch};
 pub use poll::{Interest, PollItem, poll};
 pub use profile::Profile;
@@ -41,51 +44,6 @@ use raw::{RawContext, RawMessage, RawSocket, retry};
 /// Frames that [`Socket::recv_into`] keeps of one message. No message of Muster comes near; a
 /// longer one is cut here, so that it costs no more memory than libzmq already spent on it.
 pub const FRAMES_KEPT_MAX: usize = 16_384;
-
-/// The socket's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Many peers, each addressed by the routing id in frame 0.
-    Router,
-    /// Messages dealt to the peers in turn.
-    Dealer,
-    /// Ask, then receive.
-    Req,
-    /// Receive, then answer.
-    Rep,
-    /// Publish.
-    Pub,
-    /// Subscribe.
-    Sub,
-    /// Publish, and see subscriptions.
-    Xpub,
-    /// Subscribe by messages.
-    Xsub,
-    /// Send only, dealt in turn.
-    Push,
-    /// Receive only.
-    Pull,
-    /// One peer.
-    Pair,
-}
-
-impl Kind {
-    fn number(self) -> u32 {
-        match self {
-            Self::Router => zmq_sys::ZMQ_ROUTER,
-            Self::Dealer => zmq_sys::ZMQ_DEALER,
-            Self::Req => zmq_sys::ZMQ_REQ,
-            Self::Rep => zmq_sys::ZMQ_REP,
-            Self::Pub => zmq_sys::ZMQ_PUB,
-            Self::Sub => zmq_sys::ZMQ_SUB,
-            Self::Xpub => zmq_sys::ZMQ_XPUB,
-            Self::Xsub => zmq_sys::ZMQ_XSUB,
-            Self::Push => zmq_sys::ZMQ_PUSH,
-            Self::Pull => zmq_sys::ZMQ_PULL,
-            Self::Pair => zmq_sys::ZMQ_PAIR,
-        }
-    }
-}
 
 /// What became of a message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,11 +103,12 @@ impl Socket {
         self.set_ipv6(ipv6)?;
         let mut bound = retry(|| self.raw.bind(&text));
         // `*` listens on both families where there are both.
-        if ipv6 && endpoint.starts_with("tcp://*:") {
-            if let Err(Errno(errno::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) = bound {
-                self.set_ipv6(false)?;
-                bound = retry(|| self.raw.bind(&text));
-            }
+        if ipv6
+            && endpoint.starts_with("tcp://*:")
+            && let Err(Errno(errno::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) = bound
+        {
+            self.set_ipv6(false)?;
+            bound = retry(|| self.raw.bind(&text));
         }
         bound.map_err(SocketError::at(endpoint))
     }
@@ -253,8 +212,8 @@ impl Socket {
     pub fn send_frames(&self, frames: &mut Vec<Frame>) -> Result<SendOutcome, SocketError> {
         assert!(!frames.is_empty(), "a message has at least one frame");
         let last = frames.len() - 1;
-        for at in 0..=last {
-            match retry(|| self.raw.send(&mut frames[at].0, at < last)) {
+        for (at, frame) in frames.iter_mut().enumerate() {
+            match retry(|| self.raw.send(&mut frame.0, at < last)) {
                 Ok(()) => {}
                 Err(Errno(errno::EAGAIN)) if at == 0 => return Ok(SendOutcome::WouldBlock),
                 Err(Errno(errno::EHOSTUNREACH)) if at == 0 => return Ok(SendOutcome::Unreachable),
@@ -337,51 +296,6 @@ impl Socket {
             .map_err(SocketError::of("read a socket's events"))
     }
 
-    /// Makes every later connection prove a key: this is the server's secret key (Z85).
-    ///
-    /// Without a ZAP domain and handler any key is let in; see
-    /// [`set_zap_domain`](Self::set_zap_domain).
-    ///
-    /// # Errors
-    /// [`SocketError::BadKey`].
-    pub fn set_curve_server(&self, secret: &str) -> Result<(), SocketError> {
-        let secret = key::check("secret", secret)?;
-        let zmq = &self.raw.options;
-        self.configure(|| zmq.set_curve_server(true))?;
-        self.configure(|| zmq.set_curve_secretkey(secret))
-    }
-
-    /// Uses a key pair for every later connection, and talks only to the server with this public
-    /// key (all Z85).
-    ///
-    /// # Errors
-    /// [`SocketError::BadKey`].
-    pub fn set_curve_client(
-        &self,
-        server: &str,
-        public: &str,
-        secret: &str,
-    ) -> Result<(), SocketError> {
-        let server = key::check("server", server)?;
-        let public = key::check("public", public)?;
-        let secret = key::check("secret", secret)?;
-        let zmq = &self.raw.options;
-        self.configure(|| zmq.set_curve_serverkey(server))?;
-        self.configure(|| zmq.set_curve_publickey(public))?;
-        self.configure(|| zmq.set_curve_secretkey(secret))
-    }
-
-    /// Has the ZAP handler (`inproc://zeromq.zap.01` of this context) judge every later connection,
-    /// and lets nobody in while there is no handler.
-    ///
-    /// # Errors
-    /// [`SocketError::System`] when the name is empty or over 255 bytes.
-    pub fn set_zap_domain(&self, domain: &str) -> Result<(), SocketError> {
-        // Each alone lets everyone in when no handler runs.
-        self.configure(|| self.raw.options.set_zap_domain(domain))?;
-        self.configure(|| self.raw.set_number(ZMQ_ZAP_ENFORCE_DOMAIN, 1))
-    }
-
     /// Sets the routing id that a ROUTER will know this socket by, at its next connection.
     ///
     /// For tests and chained proxies: with a fixed id, a peer that restarts at once is ignored.
@@ -440,6 +354,7 @@ impl Socket {
         self.configure(|| self.raw.options.set_ipv6(on))
     }
 
+    /// Sets an option by one of the `zmq` crate's setters or ours.
     fn configure<E: Into<Errno>>(
         &self,
         set: impl FnMut() -> Result<(), E>,

@@ -1,5 +1,7 @@
 //! The options of every kind of socket in Muster, each with its reason.
 
+use std::os::fd::BorrowedFd;
+
 use zmq_sys::{ZMQ_DISCONNECT_MSG, ZMQ_TCP_MAXRT};
 
 use super::Kind;
@@ -215,13 +217,13 @@ impl Profile {
     }
 
     /// Checks what the kernel was told about an accepted connection, by the same constants.
-    pub(super) fn keepalive_of(fd: impl std::os::fd::AsFd) -> Result<bool, rustix::io::Errno> {
+    pub(super) fn keepalive_of(fd: BorrowedFd<'_>) -> Result<bool, rustix::io::Errno> {
         use rustix::net::sockopt;
-        Ok(sockopt::socket_keepalive(&fd)?
-            && sockopt::tcp_keepidle(&fd)?.as_secs() == KEEPALIVE_IDLE_S as u64
-            && sockopt::tcp_keepintvl(&fd)?.as_secs() == KEEPALIVE_INTERVAL_S as u64
-            && sockopt::tcp_keepcnt(&fd)? == KEEPALIVE_PROBES as u32
-            && sockopt::tcp_user_timeout(&fd)? == TCP_UNACKNOWLEDGED_MS as u32)
+        Ok(sockopt::socket_keepalive(fd)?
+            && sockopt::tcp_keepidle(fd)?.as_secs() == KEEPALIVE_IDLE_S as u64
+            && sockopt::tcp_keepintvl(fd)?.as_secs() == KEEPALIVE_INTERVAL_S as u64
+            && sockopt::tcp_keepcnt(fd)? == KEEPALIVE_PROBES as u32
+            && sockopt::tcp_user_timeout(fd)? == TCP_UNACKNOWLEDGED_MS as u32)
     }
 }
 
