@@ -32,8 +32,20 @@ pub fn check(endpoint: &str, end: End) -> Result<CString, SocketError> {
         return Err(bad("it has no address"));
     }
     match transport {
-        "tcp" if !address.contains(':') => Err(bad("it has no port")),
-        "tcp" | "inproc" => Ok(text),
+        "tcp" => {
+            let (host, port) = address
+                .rsplit_once(':')
+                .ok_or_else(|| bad("it has no port"))?;
+            let is_any = host.is_empty() || host == "*";
+            match (end, port.parse::<u16>()) {
+                (End::Connect, _) if is_any => Err(bad("connecting takes a host, not a wildcard")),
+                (End::Connect, Ok(0)) => Err(bad("connecting takes a port from 1 to 65535")),
+                (End::Bind, Err(_)) if port == "*" => Ok(text),
+                (_, Ok(_)) => Ok(text),
+                (_, Err(_)) => Err(bad("its port is not a number from 0 to 65535")),
+            }
+        }
+        "inproc" => Ok(text),
         "ipc" => {
             if address.len() > IPC_PATH_BYTES_MAX {
                 return Err(SocketError::PathTooLong {
@@ -110,6 +122,8 @@ mod tests {
             ("tcp://127.0.0.1", "no port"),
             ("udp://127.0.0.1:1", "must be tcp"),
             ("tcp://a\0b:1", "NUL"),
+            ("tcp://127.0.0.1:65536", "65535"),
+            ("tcp://[::1]", "not a number"),
             ("ipc://@open", "abstract"),
         ] {
             let error = check(endpoint, End::Bind).unwrap_err();
@@ -120,6 +134,15 @@ mod tests {
             assert!(error.to_string().contains(word), "{endpoint:?}: {error}");
         }
         assert!(check("ipc://@open", End::Connect).is_ok());
+        // libzmq takes these and never connects.
+        for endpoint in [
+            "tcp://*:5555",
+            "tcp://:5555",
+            "tcp://127.0.0.1:0",
+            "tcp://127.0.0.1:*",
+        ] {
+            assert!(check(endpoint, End::Connect).is_err(), "{endpoint}");
+        }
     }
 
     #[test]
