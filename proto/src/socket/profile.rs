@@ -17,6 +17,15 @@ const RECONNECT_MS: i32 = 100;
 const RECONNECT_MS_MAX: i32 = 3_000;
 /// An attempt to connect that gets no answer starts over; the system would wait for two minutes.
 const CONNECT_TIMEOUT_MS: i32 = 3_000;
+/// Messages read ahead of the broker's loop for one lane. A peer that sends more is stopped by its
+/// connection's window until the loop has taken some; an honest one has its credit's worth.
+const LANE_RECEIVE_MAX: i32 = 256;
+/// The splice judges a lane's handshake, by limits::HANDSHAKE_MS; libzmq shall not be first.
+const LANE_HANDSHAKE_MS: i32 = 3 * limits::HANDSHAKE_MS as i32;
+/// How long a lane's peer waits for a sign of the broker before it dials again: the only way out
+/// for a stock worker that can't see that the broker's machine is gone. Its libzmq counts a large
+/// request as silence until it is whole, so it is far above any transfer.
+const LANE_TTL_MS: i32 = 15 * 60 * 1_000;
 /// Kernel keepalive: probes after 5 s of silence, three of them 2 s apart, so 11 s to the end.
 const KEEPALIVE_IDLE_S: i32 = 5;
 const KEEPALIVE_INTERVAL_S: i32 = 2;
@@ -41,6 +50,8 @@ pub enum Profile {
     Lane {
         /// Calls that may be on their way to it at once.
         credit: u32,
+        /// Whether the peer speaks ZMTP 3.1 and so answers PINGs. Others may take one for an error.
+        heartbeat: bool,
     },
     /// The same for a worker that listens itself: this DEALER connects, without a splice.
     LaneDial {
@@ -71,14 +82,21 @@ struct Options {
     heartbeat: Option<Heartbeat>,
     /// Whether only a living connection takes messages, instead of the connection to come.
     immediate: bool,
+    handshake_ms: i32,
+    reconnect_ms: i32,
+    /// 0: never longer than `reconnect_ms`.
+    reconnect_ms_max: i32,
     disconnect: Option<Nonce>,
 }
 
-/// ZMTP's heartbeat: a PING after `interval_ms` of silence, the end `timeout_ms` later.
+/// ZMTP's heartbeat: a PING every `interval_ms`, and the end `timeout_ms` after an unanswered one.
 #[derive(Debug, PartialEq, Eq)]
 struct Heartbeat {
     interval_ms: i32,
+    /// 0: never the end.
     timeout_ms: i32,
+    /// How long the peer waits for the next sign of this side; 0: for ever.
+    ttl_ms: i32,
 }
 
 impl Profile {
@@ -90,6 +108,10 @@ impl Profile {
             send_max: 0,
             heartbeat: None,
             immediate: false,
+            // A stranger costs a descriptor for this long and no longer.
+            handshake_ms: limits::HANDSHAKE_MS as i32,
+            reconnect_ms: RECONNECT_MS,
+            reconnect_ms_max: RECONNECT_MS_MAX,
             disconnect: None,
         };
         match self {
@@ -107,14 +129,20 @@ impl Profile {
                 disconnect: Some(disconnect),
                 ..base
             },
-            // The limit is a second fence behind the core's credit. PINGs make a silent peer
-            // answer, and the splice, which sees bytes, judges; libzmq itself shall not (1 h).
-            Self::Lane { credit } => Options {
+            // The sending limit is a second fence behind the core's credit. PINGs make a silent
+            // peer answer, and the splice, which sees bytes, judges; libzmq never does. The
+            // endpoint serves one connection, so there is nothing to reconnect to.
+            Self::Lane { credit, heartbeat } => Options {
+                receive_max: LANE_RECEIVE_MAX,
                 send_max: credit_max(credit),
-                heartbeat: Some(Heartbeat {
+                heartbeat: heartbeat.then_some(Heartbeat {
                     interval_ms: 1_000,
-                    timeout_ms: 3_600_000,
+                    timeout_ms: 0,
+                    ttl_ms: LANE_TTL_MS,
                 }),
+                handshake_ms: LANE_HANDSHAKE_MS,
+                reconnect_ms: i32::MAX,
+                reconnect_ms_max: 0,
                 ..base
             },
             Self::LaneDial { credit } => Options {
@@ -138,6 +166,7 @@ impl Profile {
                 heartbeat: Some(Heartbeat {
                     interval_ms: 1_000,
                     timeout_ms: 3_000,
+                    ttl_ms: 0,
                 }),
                 immediate: true,
                 ..base
@@ -168,18 +197,20 @@ impl Profile {
             send_max,
             heartbeat,
             immediate,
+            handshake_ms,
+            reconnect_ms,
+            reconnect_ms_max,
             disconnect,
         } = self.options();
         let zmq = &socket.options;
 
         // Muster drains by itself; by default a context would wait for ever for a peer's reading.
         zmq.set_linger(0)?;
-        // A stranger costs a descriptor for this long and no longer.
-        zmq.set_handshake_ivl(limits::HANDSHAKE_MS as i32)?;
+        zmq.set_handshake_ivl(handshake_ms)?;
         zmq.set_maxmsgsize(limits::LINK_BYTES_MAX)?;
         zmq.set_backlog(BACKLOG)?;
-        zmq.set_reconnect_ivl(RECONNECT_MS)?;
-        zmq.set_reconnect_ivl_max(RECONNECT_MS_MAX)?;
+        zmq.set_reconnect_ivl(reconnect_ms)?;
+        zmq.set_reconnect_ivl_max(reconnect_ms_max)?;
         zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)?;
         zmq.set_rcvhwm(receive_max)?;
         zmq.set_sndhwm(send_max)?;
@@ -194,10 +225,12 @@ impl Profile {
         if let Some(Heartbeat {
             interval_ms,
             timeout_ms,
+            ttl_ms,
         }) = heartbeat
         {
             zmq.set_heartbeat_ivl(interval_ms)?;
             zmq.set_heartbeat_timeout(timeout_ms)?;
+            zmq.set_heartbeat_ttl(ttl_ms)?;
         }
         if kind == Kind::Router {
             // A reply that cannot be sent is an error, instead of silently gone.
@@ -236,12 +269,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_never_meets_a_receive_limit() {
+    fn a_heartbeat_that_can_cut_never_meets_a_receive_limit() {
         let disconnect = Nonce::random().unwrap();
         for profile in [
             Profile::Frontend { disconnect },
             Profile::Workers { disconnect },
-            Profile::Lane { credit: 1 },
+            Profile::Lane {
+                credit: 1,
+                heartbeat: true,
+            },
             Profile::LaneDial { credit: 1 },
             Profile::Events,
             Profile::EventsLink,
@@ -252,7 +288,7 @@ mod tests {
         ] {
             let options = profile.options();
             assert!(
-                options.heartbeat.is_none() || options.receive_max == 0,
+                options.heartbeat.is_none_or(|h| h.timeout_ms == 0) || options.receive_max == 0,
                 "{profile:?}"
             );
         }
@@ -260,10 +296,11 @@ mod tests {
 
     #[test]
     fn a_lane_takes_its_credit_and_one_more() {
-        assert_eq!(Profile::Lane { credit: 1 }.options().send_max, 2);
-        assert_eq!(
-            Profile::Lane { credit: u32::MAX }.options().send_max,
-            i32::MAX
-        );
+        let lane = |credit| Profile::Lane {
+            credit,
+            heartbeat: true,
+        };
+        assert_eq!(lane(1).options().send_max, 2);
+        assert_eq!(lane(u32::MAX).options().send_max, i32::MAX);
     }
 }

@@ -13,7 +13,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::fmt;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
@@ -366,4 +366,15 @@ pub fn with_descriptor<R>(fd: RawFd, read: impl FnOnce(BorrowedFd<'_>) -> R) -> 
     assert!(fd >= 0, "a descriptor's number");
     // SAFETY: `read` gets it for the call alone, and only to read options.
     read(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Bytes handed to a connected socket that its peer's machine (TCP) or process (local) has not
+/// taken yet. On a local socket they are the kernel's buffers, larger than what they hold.
+pub fn unsent_bytes(fd: BorrowedFd<'_>) -> std::io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: the descriptor is open; the kernel writes one C int.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => Ok(usize::try_from(bytes).unwrap_or(0)),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }

@@ -109,7 +109,16 @@ fn limits_of_files_and_sockets_are_raised() {
     // More than libzmq's default of 1,023, each with a descriptor of its own.
     let count = usize::try_from(now / 4).unwrap().min(2_000);
     let sockets: Vec<_> = (0..count)
-        .map(|_| open(&context, Kind::Dealer, Profile::Lane { credit: 1 }))
+        .map(|_| {
+            open(
+                &context,
+                Kind::Dealer,
+                Profile::Lane {
+                    credit: 1,
+                    heartbeat: true,
+                },
+            )
+        })
         .collect();
     assert_eq!(sockets.len(), count);
 }
