@@ -1,1 +1,275 @@
-//! Skeleton.
+//! The decisions of the Muster broker, without a socket, file, thread or clock.
+//!
+//! The caller reports what happened ([`Event`]) with the time, performs what comes back
+//! ([`Action`]) and asks when to wake:
+//!
+//! ```ignore
+//! core.handle(now, event);
+//! while let Some(action) = core.poll_action() { perform(action); }
+//! let wake = core.poll_deadline();
+//! ```
+//!
+//! The same events, times and seed give the same actions. Invariants (checked after every event in
+//! the tests, see [`Core::check_invariants`]):
+//!
+//! 1. Every admitted call is resolved exactly once.
+//! 2. A reply counts only from the dispatch that holds the call.
+//! 3. Every queue and table has a cap with a named answer.
+//! 4. Work per event is O(log n) in calls and workers.
+//! 5. No waiting call waits while a slot that could run it has credit.
+
+mod action;
+mod admit;
+mod batch;
+mod call;
+mod cancel;
+mod class;
+mod client;
+mod config;
+mod dispatch;
+mod event;
+mod group;
+mod invariants;
+mod keys;
+mod lost;
+mod membership;
+mod outbox;
+mod queue;
+mod resolve;
+mod rng;
+mod route;
+mod slot;
+mod stats;
+mod status;
+mod time;
+mod timer;
+
+pub use action::{Action, Attempt, Failure, Outcome};
+pub use config::Config;
+pub use event::{
+    BatchItem, CancelTarget, EndReason, Ending, Event, NewCall, Offer, Once, Reply, Request,
+    Target, Verdict, WorkerKind, WorkerSpec,
+};
+pub use outbox::{Outbox, OutboxCaps, Pushed};
+pub use stats::Totals;
+pub use status::{CallStatus, MethodStatus, SlotState, SlotStatus, Status, WorkerStatus};
+pub use time::MonoTime;
+
+use batch::BatchTable;
+use call::CallTable;
+use class::{ClassId, ClassTable};
+use client::Client;
+use group::GroupTable;
+use keys::Keys;
+use muster_proto::id::CallId;
+use rng::Rng;
+use rustc_hash::FxHashMap;
+use slot::{Slot, Worker};
+use std::collections::{BTreeMap, VecDeque};
+use timer::{Due, Timers};
+
+/// A client's connection, numbered by the caller and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// A worker as long as it stays registered, numbered by the caller and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u32);
+
+/// A slot's link, numbered by the caller and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u32);
+
+/// The broker's state. `Q` is the caller's request, `R` its reply.
+#[derive(Debug)]
+pub struct Core<Q, R> {
+    config: Config,
+    rng: Rng,
+    now: MonoTime,
+    calls: CallTable<Q>,
+    queued_calls: usize,
+    queued_bytes: usize,
+    clients: FxHashMap<ClientId, Client>,
+    classes: ClassTable,
+    /// Classes addressed to one worker, by its name.
+    classes_at: BTreeMap<Box<str>, Vec<ClassId>>,
+    /// The virtual time of the class served last: where a newly waiting one starts.
+    class_clock: u64,
+    groups: GroupTable,
+    workers: FxHashMap<WorkerId, Worker>,
+    worker_names: BTreeMap<Box<str>, WorkerId>,
+    slots: FxHashMap<SlotId, Slot>,
+    /// Methods that somebody registered once, here or at this broker's predecessor.
+    known: std::collections::BTreeSet<Box<str>>,
+    /// Until when an unknown method waits for a first worker; passed once one came.
+    settle_until: MonoTime,
+    batches: BatchTable<Q, R>,
+    keys: Keys<R>,
+    timers: Timers,
+    actions: VecDeque<Action<Q, R>>,
+    draining: Option<MonoTime>,
+    is_drained: bool,
+    totals: Totals,
+}
+
+impl<Q: Request, R: Reply> Core<Q, R> {
+    /// A broker without workers at `now`. `known` are the methods its predecessor knew.
+    pub fn new(
+        config: Config,
+        seed: u64,
+        now: MonoTime,
+        known: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let settle_until = now.after(config.settle);
+        let mut timers = Timers::default();
+        timers.arm(settle_until, Due::Settle);
+        Core {
+            rng: Rng::new(seed),
+            now,
+            calls: CallTable::new(),
+            queued_calls: 0,
+            queued_bytes: 0,
+            clients: FxHashMap::default(),
+            classes: ClassTable::default(),
+            classes_at: BTreeMap::new(),
+            class_clock: 0,
+            groups: GroupTable::default(),
+            workers: FxHashMap::default(),
+            worker_names: BTreeMap::new(),
+            slots: FxHashMap::default(),
+            known: known.into_iter().map(String::into_boxed_str).collect(),
+            settle_until,
+            batches: BatchTable::default(),
+            keys: Keys::default(),
+            timers,
+            actions: VecDeque::new(),
+            draining: None,
+            is_drained: false,
+            totals: Totals::default(),
+            config,
+        }
+    }
+
+    /// Takes in what happened at `now`, then everything that is due by then.
+    pub fn handle(&mut self, now: MonoTime, event: Event<Q, R>) {
+        // The caller's clock is monotonic; should it not be, time stands still instead.
+        self.now = self.now.max(now);
+        match event {
+            Event::Call { client, call } => self.submit(client, call),
+            Event::Batch {
+                client,
+                envelope,
+                items,
+            } => self.submit_batch(client, envelope, items),
+            Event::ClientGone { client } => self.client_gone(client),
+            Event::WorkerRegistered { worker, spec } => self.worker_registered(worker, spec),
+            Event::WorkerHeard { worker } => self.worker_heard(worker),
+            Event::WorkerDraining { worker } => self.worker_draining(worker),
+            Event::WorkerGone { worker, reason } => self.worker_gone(worker, reason),
+            Event::SlotJoined {
+                worker,
+                slot,
+                number,
+                pid,
+            } => {
+                self.slot_joined(worker, slot, number, pid);
+            }
+            Event::SlotGone { slot, reason } => self.slot_gone(slot, reason),
+            Event::ChildLost { slot, ending } => self.child_lost(slot, ending),
+            Event::ChildReady { slot, pid } => self.child_ready(slot, pid),
+            Event::Obituary {
+                worker,
+                number,
+                ending,
+            } => self.obituary(worker, number, ending),
+            Event::Replied {
+                slot,
+                dispatch,
+                service,
+                verdict,
+                reply,
+            } => {
+                self.replied(slot, dispatch, service, verdict, reply);
+            }
+            Event::Recalled {
+                slot,
+                dispatch,
+                given_back,
+            } => {
+                self.recalled(slot, dispatch, given_back);
+            }
+            Event::DispatchFailed { slot } => self.slot_gone(slot, EndReason::Disconnected),
+            Event::Cancel { target, by } => self.cancel(&target, by),
+            Event::Drain { grace } => self.drain(grace),
+            Event::Tick => {}
+        }
+        self.run_timers();
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action<Q, R>> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Self::handle`] with [`Event::Tick`] if nothing else happens before.
+    pub fn poll_deadline(&self) -> Option<MonoTime> {
+        self.timers.next()
+    }
+
+    /// The request of a call that is not resolved.
+    pub fn request(&self, call: CallId) -> Option<&Q> {
+        self.calls.get(call).map(|call| &call.request)
+    }
+
+    fn run_timers(&mut self) {
+        while let Some(due) = self.timers.pop(self.now) {
+            match due {
+                Due::Deadline(call) => self.expire(call),
+                Due::Retry(call) => self.retry_due(call),
+                Due::Obituary(call) => self.mourn(call),
+                Due::Overrun(slot) => self.overrun_due(slot),
+                Due::Heartbeat(worker) => self.heartbeat_due(worker),
+                Due::Orphans(client) => self.orphans_due(client),
+                Due::KeptAnswers => self.keys.forget(self.now, &mut self.timers, &self.config),
+                Due::Settle => self.settle(),
+                Due::Grace => self.grace_over(),
+            }
+        }
+    }
+
+    fn drain(&mut self, grace: std::time::Duration) {
+        if self.draining.is_some() {
+            return;
+        }
+        let until = self.now.after(grace);
+        self.draining = Some(until);
+        self.timers.arm(until, Due::Grace);
+        let waiting: Vec<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| !matches!(call.state, call::CallState::Dispatched { .. }))
+            .map(|(id, _)| id)
+            .collect();
+        for id in waiting {
+            self.finish(id, Outcome::Failed(Failure::Draining));
+        }
+        self.finish_drain();
+    }
+
+    fn grace_over(&mut self) {
+        let open: Vec<CallId> = self.calls.iter().map(|(id, _)| id).collect();
+        for id in open {
+            self.abandon(id);
+            self.finish(id, Outcome::Failed(Failure::Draining));
+        }
+        self.finish_drain();
+    }
+
+    /// Says once that a drain is over.
+    fn finish_drain(&mut self) {
+        if self.draining.is_some() && self.calls.len() == 0 && !self.is_drained {
+            self.is_drained = true;
+            self.actions.push_back(Action::Drained);
+        }
+    }
+}

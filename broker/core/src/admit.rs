@@ -1,0 +1,248 @@
+//! Taking calls on, or refusing them with a name.
+
+use crate::call::{Call, CallState, Extra, Origin};
+use crate::class::{Class, ClassId, Estimate};
+use crate::event::{NewCall, Once, Target};
+use crate::keys::Found;
+use crate::queue::FairQueue;
+use crate::route::Route;
+use crate::timer::Due;
+use crate::{Action, ClientId, Core, Failure, MonoTime, Outcome, Reply, Request};
+use muster_proto::id::CallId;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+impl<Q: Request, R: Reply> Core<Q, R> {
+    /// Takes a single call on.
+    pub(crate) fn submit(&mut self, client: ClientId, call: NewCall<Q>) {
+        if call.is_notification {
+            self.admit(client, call, Origin::Notification);
+            return;
+        }
+        let Some(call) = self.attach(client, call) else {
+            return;
+        };
+        self.admit(client, call, Origin::Single);
+    }
+
+    /// Finds a keyed call again: its answer goes to the newcomer. Gives a call back that is new.
+    fn attach(&mut self, client: ClientId, call: NewCall<Q>) -> Option<NewCall<Q>> {
+        let Some(key) = &call.key else {
+            return Some(call);
+        };
+        match self.keys.find(key) {
+            Found::Nothing => Some(call),
+            Found::Ended(outcome) => {
+                self.totals.reattached += 1;
+                let id = CallId(0);
+                self.actions.push_back(Action::Answer {
+                    client,
+                    call: id,
+                    request: call.request,
+                    outcome,
+                });
+                None
+            }
+            Found::Live(id) => {
+                self.totals.reattached += 1;
+                let held = self
+                    .calls
+                    .get_mut(id)
+                    .expect("a live key names an open call");
+                let before = std::mem::replace(&mut held.client, client);
+                // The newcomer's envelope and id; the call itself is the same by its key.
+                held.request = call.request;
+                let (class, priority, state) = (held.class, held.priority, held.state);
+                self.close_for(before);
+                self.open_for(client, id);
+                if state == CallState::Queued && before != client {
+                    self.classes[class].queue.remove(before, priority, id);
+                    self.classes[class].queue.push_back(client, priority, id);
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes a call on, or ends it at once with the reason.
+    pub(crate) fn admit(&mut self, client: ClientId, new: NewCall<Q>, origin: Origin) {
+        let class = match self.admissible(client, &new) {
+            Ok(class) => class,
+            Err(failure) => return self.refuse(client, new.request, origin, failure),
+        };
+        let timeout = new
+            .timeout
+            .or(self.config.timeout)
+            .filter(|t| *t > Duration::ZERO);
+        let deadline = timeout.map_or(MonoTime::NEVER, |timeout| self.now.after(timeout));
+        let attempts_max = new.attempts_max.unwrap_or(self.config.attempts_max).max(1);
+        let once = attempts_max == 1 || self.classes[class].once;
+        let key = new.key.filter(|_| origin == Origin::Single);
+        let extra = key.map(|key| {
+            Box::new(Extra {
+                key: Some(key),
+                attempts: Vec::new(),
+            })
+        });
+        let key = extra.as_ref().and_then(|extra| extra.key.clone());
+        let bytes = u32::try_from(new.request.bytes()).unwrap_or(u32::MAX);
+        let id = self.calls.insert(Call {
+            request: new.request,
+            client,
+            class,
+            state: CallState::Queued,
+            origin,
+            admitted: self.now,
+            deadline,
+            items: new.items.max(1),
+            bytes,
+            dispatches: 0,
+            charged: 0,
+            attempts_max: u16::try_from(attempts_max).unwrap_or(u16::MAX),
+            priority: new.priority,
+            once,
+            alone: false,
+            extra,
+        });
+        self.totals.admitted += 1;
+        self.classes[class].open_calls += 1;
+        self.open_for(client, id);
+        self.timers.arm(deadline, Due::Deadline(id));
+        if let Some(key) = key {
+            self.keys.open(key, id);
+        }
+        if origin == Origin::Notification {
+            self.actions
+                .push_back(Action::Acknowledge { client, call: id });
+        }
+        self.start_or_queue(id);
+    }
+
+    /// The call's class, if nothing speaks against taking it on.
+    fn admissible(&mut self, client: ClientId, new: &NewCall<Q>) -> Result<ClassId, Failure> {
+        if self.draining.is_some() {
+            return Err(Failure::Draining);
+        }
+        let open = self
+            .clients
+            .get(&client)
+            .map_or(0, |entry| entry.open_calls);
+        if open >= self.config.client_calls_max {
+            let max = self.config.client_calls_max;
+            return Err(Failure::Overloaded {
+                limit: "client_calls",
+                max,
+            });
+        }
+        if self.queued_calls >= self.config.queued_calls_max {
+            let max = self.config.queued_calls_max;
+            return Err(Failure::Overloaded {
+                limit: "queued_calls",
+                max,
+            });
+        }
+        if self.queued_bytes + new.request.bytes() > self.config.queued_bytes_max {
+            let max = self.config.queued_bytes_max;
+            return Err(Failure::Overloaded {
+                limit: "queued_bytes",
+                max,
+            });
+        }
+        self.class_of(&new.target)
+    }
+
+    /// The class for a target: made when somebody offers it, or may.
+    fn class_of(&mut self, target: &Target) -> Result<ClassId, Failure> {
+        if let Some(id) = self.classes.find(target) {
+            let is_dead = self.classes[id].groups.is_empty() && self.classes[id].open_calls == 0;
+            if !is_dead || matches!(self.route(target), Route::Waits) {
+                return Ok(id);
+            }
+            self.drop_class(id);
+        }
+        let groups = match self.route(target) {
+            Route::Groups(groups) => groups,
+            Route::Waits => Vec::new(),
+            Route::Nobody { no_workers } => return Err(Failure::MethodNotFound { no_workers }),
+        };
+        if self.classes.len() >= self.config.classes_max && !self.sweep_classes() {
+            let max = self.config.classes_max;
+            return Err(Failure::Overloaded {
+                limit: "classes",
+                max,
+            });
+        }
+        let once = self.is_once(target, &groups);
+        let id = self.classes.insert(Class {
+            target: target.clone(),
+            queue: FairQueue::default(),
+            groups,
+            refused_by: BTreeSet::new(),
+            served: self.class_clock,
+            estimate: Estimate::default(),
+            open_calls: 0,
+            once,
+        });
+        if let Target::MethodAt { worker, .. } | Target::RawAt(worker) = target {
+            self.classes_at.entry(worker.clone()).or_default().push(id);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn is_once(&self, target: &Target, groups: &[crate::group::GroupId]) -> bool {
+        let (Target::Method(method) | Target::MethodAt { method, .. }) = target else {
+            return false;
+        };
+        groups
+            .iter()
+            .any(|&group| self.groups[group].once_of(method) == Some(Once::Yes))
+    }
+
+    /// Forgets the classes that hold no call; `false` when none went.
+    fn sweep_classes(&mut self) -> bool {
+        let before = self.classes.len();
+        for id in self.classes.ids() {
+            if self.classes[id].open_calls == 0 {
+                self.drop_class(id);
+            }
+        }
+        self.classes.len() < before
+    }
+
+    pub(crate) fn drop_class(&mut self, id: ClassId) {
+        let Some(class) = self.classes.remove(id) else {
+            return;
+        };
+        debug_assert!(class.queue.is_empty(), "a class goes after its calls");
+        if let Target::MethodAt { worker, .. } | Target::RawAt(worker) = &class.target {
+            if let Some(ids) = self.classes_at.get_mut(worker) {
+                ids.retain(|&other| other != id);
+                if ids.is_empty() {
+                    self.classes_at.remove(worker);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, client: ClientId, request: Q, origin: Origin, failure: Failure) {
+        self.totals.count_failure(&failure);
+        match origin {
+            Origin::Single => {
+                let (call, outcome) = (CallId(0), Outcome::Failed(failure));
+                self.actions.push_back(Action::Answer {
+                    client,
+                    call,
+                    request,
+                    outcome,
+                });
+            }
+            Origin::Notification => {
+                self.actions
+                    .push_back(Action::AcknowledgeRefused { client, request });
+            }
+            Origin::Item { batch, index } => {
+                self.item_ended(batch, index, request, Some(Outcome::Failed(failure)));
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The calls the core holds, by id.
+
+use crate::action::Attempt;
+use crate::class::ClassId;
+use crate::time::MonoTime;
+use crate::{ClientId, SlotId};
+use muster_proto::id::CallId;
+use rustc_hash::FxHashMap;
+
+/// One call from admission to its answer.
+#[derive(Debug)]
+pub(crate) struct Call<Q> {
+    pub request: Q,
+    pub client: ClientId,
+    pub class: ClassId,
+    pub state: CallState,
+    pub origin: Origin,
+    pub admitted: MonoTime,
+    /// [`MonoTime::NEVER`] without one.
+    pub deadline: MonoTime,
+    pub items: u32,
+    pub bytes: u32,
+    /// Dispatches so far, the current one included: the fence.
+    pub dispatches: u32,
+    /// Attempts charged so far.
+    pub charged: u16,
+    pub attempts_max: u16,
+    pub priority: i8,
+    /// It may have started already and must not start again.
+    pub once: bool,
+    /// A suspect: it was parked beside a call that took its slot down, or may be the culprit, and
+    /// so runs on an otherwise empty slot.
+    pub alone: bool,
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What few calls have.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    pub key: Option<Box<str>>,
+    pub attempts: Vec<Attempt>,
+}
+
+/// Where a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallState {
+    /// In its class's queue.
+    Queued,
+    /// Retried later.
+    Delayed { until: MonoTime },
+    /// Lost for good; waits for word of how its child ended before it says so.
+    Dying { until: MonoTime },
+    /// On a slot.
+    Dispatched { slot: SlotId },
+}
+
+/// To whom the outcome goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its client.
+    Single,
+    /// Nobody.
+    Notification,
+    /// A batch, at this place.
+    Item { batch: u32, index: u32 },
+}
+
+const PAGE_CALLS: u64 = 64;
+
+/// Calls by id. Ids count up, so pages of neighbours are dense while their calls live: a call
+/// costs its own size and nothing for the table.
+#[derive(Debug)]
+pub(crate) struct CallTable<Q> {
+    pages: FxHashMap<u64, Page<Q>>,
+    /// The last emptied page, so that a single call at a time allocates nothing.
+    spare: Option<Page<Q>>,
+    last_id: u64,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Page<Q> {
+    calls: Box<[Option<Call<Q>>]>,
+    len: usize,
+}
+
+impl<Q> CallTable<Q> {
+    pub fn new() -> Self {
+        CallTable {
+            pages: FxHashMap::default(),
+            spare: None,
+            last_id: 0,
+            len: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn insert(&mut self, call: Call<Q>) -> CallId {
+        self.last_id += 1;
+        let (number, place) = Self::place(CallId(self.last_id));
+        let spare = &mut self.spare;
+        let page = self.pages.entry(number).or_insert_with(|| {
+            spare.take().unwrap_or_else(|| Page {
+                calls: std::iter::repeat_with(|| None)
+                    .take(PAGE_CALLS as usize)
+                    .collect(),
+                len: 0,
+            })
+        });
+        page.calls[place] = Some(call);
+        page.len += 1;
+        self.len += 1;
+        CallId(self.last_id)
+    }
+
+    pub fn get(&self, id: CallId) -> Option<&Call<Q>> {
+        let (number, place) = Self::place(id);
+        self.pages.get(&number)?.calls[place].as_ref()
+    }
+
+    pub fn get_mut(&mut self, id: CallId) -> Option<&mut Call<Q>> {
+        let (number, place) = Self::place(id);
+        self.pages.get_mut(&number)?.calls[place].as_mut()
+    }
+
+    pub fn remove(&mut self, id: CallId) -> Option<Call<Q>> {
+        let (number, place) = Self::place(id);
+        let page = self.pages.get_mut(&number)?;
+        let call = page.calls[place].take()?;
+        page.len -= 1;
+        self.len -= 1;
+        // The page that new calls go to stays; it is dropped when it is full and empty again.
+        let is_current = number == self.last_id / PAGE_CALLS;
+        if page.len == 0 && !is_current {
+            self.spare = self.pages.remove(&number);
+        }
+        Some(call)
+    }
+
+    /// Every call, in the order of admission.
+    pub fn iter(&self) -> impl Iterator<Item = (CallId, &Call<Q>)> {
+        let mut numbers: Vec<_> = self.pages.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().flat_map(move |number| {
+            self.pages[&number]
+                .calls
+                .iter()
+                .enumerate()
+                .filter_map(move |(place, call)| {
+                    Some((CallId(number * PAGE_CALLS + place as u64), call.as_ref()?))
+                })
+        })
+    }
+
+    fn place(id: CallId) -> (u64, usize) {
+        (id.0 / PAGE_CALLS, (id.0 % PAGE_CALLS) as usize)
+    }
+}

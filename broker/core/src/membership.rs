@@ -1,0 +1,211 @@
+//! Workers and slots that come, stay silent and go.
+
+use crate::event::{EndReason, WorkerKind, WorkerSpec};
+use crate::group::GroupId;
+use crate::slot::{Slot, Worker};
+use crate::timer::Due;
+use crate::{Action, Core, MonoTime, Reply, Request, SlotId, WorkerId};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Method names that are remembered after their workers left.
+const KNOWN_METHODS_MAX: usize = 100_000;
+
+impl<Q: Request, R: Reply> Core<Q, R> {
+    /// A worker introduced itself, for the first time or with a new offer.
+    pub(crate) fn worker_registered(&mut self, id: WorkerId, spec: WorkerSpec) {
+        for (method, _) in &spec.offer.methods {
+            if self.known.len() < KNOWN_METHODS_MAX && !self.known.contains(method) {
+                self.known.insert(method.clone());
+            }
+        }
+        let found = self.groups.find(spec.kind, &spec.offer);
+        let is_new_group = found.is_none();
+        let group = found.unwrap_or_else(|| self.groups.insert(spec.kind, spec.offer.clone()));
+        if self.workers.contains_key(&id) {
+            self.move_to_group(id, spec, group);
+        } else {
+            self.groups[group].workers += 1;
+            self.worker_names.insert(spec.name.as_str().into(), id);
+            if spec.kind == WorkerKind::Managed {
+                self.timers
+                    .arm(self.silent_at(self.now), Due::Heartbeat(id));
+            }
+            self.workers.insert(
+                id,
+                Worker {
+                    spec,
+                    group,
+                    slots: BTreeMap::new(),
+                    heard: self.now,
+                    is_draining: false,
+                    calls: 0,
+                    failures: 0,
+                    mourned: BTreeMap::new(),
+                    obituaries: BTreeMap::new(),
+                },
+            );
+        }
+        // An address may have become good, so even an old group is news to some classes.
+        if is_new_group || !self.classes_at.is_empty() {
+            self.reroute();
+        }
+        if self.now < self.settle_until {
+            self.timers.disarm(self.settle_until, Due::Settle);
+            self.settle();
+        }
+    }
+
+    fn move_to_group(&mut self, id: WorkerId, spec: WorkerSpec, group: GroupId) {
+        let worker = self.workers.get_mut(&id).expect("the caller checked");
+        let old_name: Box<str> = worker.spec.name.as_str().into();
+        let new_name: Box<str> = spec.name.as_str().into();
+        let before = std::mem::replace(&mut worker.group, group);
+        worker.spec = spec;
+        worker.heard = self.now;
+        worker.is_draining = false;
+        let slots: Vec<SlotId> = worker.slots.values().copied().collect();
+        self.worker_names.remove(&old_name);
+        self.worker_names.insert(new_name, id);
+        self.groups[group].workers += 1;
+        for slot in &slots {
+            self.unrank(*slot);
+            self.slots
+                .get_mut(slot)
+                .expect("a worker's slot exists")
+                .group = group;
+        }
+        self.leave_group(before);
+        for slot in slots {
+            self.feed(slot);
+        }
+    }
+
+    fn leave_group(&mut self, id: GroupId) {
+        self.groups[id].workers -= 1;
+        if self.groups[id].workers == 0 {
+            let waiting = std::mem::take(&mut self.groups[id].waiting);
+            for (_, class) in waiting {
+                self.unlist(class);
+            }
+            for class in self.classes.ids() {
+                let is_listed = self.classes[class].groups.contains(&id);
+                if is_listed {
+                    self.unlist(class);
+                    self.classes[class].groups.retain(|&group| group != id);
+                    self.list(class);
+                }
+            }
+            self.groups.remove(id);
+            self.reroute();
+        }
+    }
+
+    pub(crate) fn worker_heard(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.heard = self.now;
+        }
+    }
+
+    pub(crate) fn worker_draining(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.is_draining = true;
+        let slots: Vec<SlotId> = worker.slots.values().copied().collect();
+        for slot in slots {
+            self.rank(slot);
+        }
+    }
+
+    /// A worker left: so do its slots.
+    pub(crate) fn worker_gone(&mut self, id: WorkerId, reason: EndReason) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        // Its other slots are as good as gone: no call put back may go to them.
+        worker.is_draining = true;
+        let slots: Vec<SlotId> = worker.slots.values().copied().collect();
+        for &slot in &slots {
+            self.rank(slot);
+        }
+        for slot in slots {
+            self.slot_gone(slot, reason);
+        }
+        let worker = self.workers.remove(&id).expect("it was there above");
+        self.timers
+            .disarm(self.silent_at(worker.heard), Due::Heartbeat(id));
+        let name = worker.spec.name.as_str();
+        if self.worker_names.get(name) == Some(&id) {
+            self.worker_names.remove(name);
+        }
+        self.leave_group(worker.group);
+        if !self.classes_at.is_empty() {
+            self.reroute();
+        }
+    }
+
+    /// A worker may have been silent for too long.
+    pub(crate) fn heartbeat_due(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let at = self.silent_at(worker.heard);
+        if at > self.now {
+            self.timers.arm(at, Due::Heartbeat(id));
+            return;
+        }
+        self.actions.push_back(Action::ForgetWorker { worker: id });
+        self.worker_gone(id, EndReason::Silent);
+    }
+
+    fn silent_at(&self, heard: MonoTime) -> MonoTime {
+        heard.after(self.config.heartbeat * self.config.heartbeats_missed_max)
+    }
+
+    /// A slot's link is up.
+    pub(crate) fn slot_joined(
+        &mut self,
+        worker_id: WorkerId,
+        id: SlotId,
+        number: u32,
+        pid: Option<u32>,
+    ) {
+        let Some(worker) = self.workers.get(&worker_id) else {
+            return;
+        };
+        // A slot that joins again has lost its old link, whether the broker knows it yet or not.
+        if let Some(&old) = worker.slots.get(&number) {
+            self.slot_gone(old, EndReason::Disconnected);
+        }
+        let worker = self
+            .workers
+            .get_mut(&worker_id)
+            .expect("it was there above");
+        worker.slots.insert(number, id);
+        worker.obituaries.remove(&number);
+        let slot = Slot {
+            worker: worker_id,
+            kind: worker.spec.kind,
+            group: worker.group,
+            number,
+            pid,
+            is_down: false,
+            in_flight: VecDeque::new(),
+            since: self.now,
+            backlog_us: 0,
+            is_exclusive: false,
+            rank: None,
+            deep_at: None,
+            is_overrun: false,
+            overrun_timer: MonoTime::NEVER,
+            seq: 0,
+            calls: 0,
+            failures: 0,
+            service_us: 0,
+            strikes: 0,
+            no_json: false,
+        };
+        self.slots.insert(id, slot);
+        self.feed(id);
+    }
+}

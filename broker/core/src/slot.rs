@@ -1,0 +1,118 @@
+//! Workers and their slots: room for one running call each, and what is parked behind it.
+
+use crate::class::ClassId;
+use crate::event::Ending;
+use crate::event::WorkerKind;
+use crate::group::{GroupId, Rank};
+use crate::time::MonoTime;
+use crate::{SlotId, WorkerId};
+use muster_proto::id::CallId;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A worker that introduced itself.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub spec: crate::event::WorkerSpec,
+    pub group: GroupId,
+    /// Its linked slots by number.
+    pub slots: BTreeMap<u32, SlotId>,
+    pub heard: MonoTime,
+    pub is_draining: bool,
+    pub calls: u64,
+    pub failures: u64,
+    /// Calls that were lost with the slot of this number, until word of its child's end comes.
+    pub mourned: BTreeMap<u32, Vec<CallId>>,
+    /// Word of a child's end that came before its link closed.
+    pub obituaries: BTreeMap<u32, Ending>,
+}
+
+/// A slot whose link is up.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub worker: WorkerId,
+    pub kind: WorkerKind,
+    pub group: GroupId,
+    pub number: u32,
+    pub pid: Option<u32>,
+    /// Its child is dead and not replaced yet.
+    pub is_down: bool,
+    /// Dispatched and unanswered, the running one in front.
+    pub in_flight: VecDeque<Dispatched>,
+    /// Since when the front runs (as far as the broker can tell), or the slot is idle.
+    pub since: MonoTime,
+    /// Expected service time of everything in flight, unknown ones not counted.
+    pub backlog_us: u64,
+    /// What runs must run alone: it is long, unknown, suspect or must not run twice.
+    pub is_exclusive: bool,
+    /// Its rank while it has credit.
+    pub rank: Option<Rank>,
+    /// Its place among the deep slots of its group.
+    pub deep_at: Option<MonoTime>,
+    /// The front took four times its estimate: no credit until it ends.
+    pub is_overrun: bool,
+    /// When the overrun timer is armed for.
+    pub overrun_timer: MonoTime,
+    /// The number of the last call given to it.
+    pub seq: u32,
+    pub calls: u64,
+    pub failures: u64,
+    /// Service time given, in microseconds.
+    pub service_us: u64,
+    /// Unreadable answers.
+    pub strikes: u32,
+    /// A lane that answered JSON with something else.
+    pub no_json: bool,
+}
+
+/// One call on a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dispatched {
+    pub call: CallId,
+    pub attempt: u32,
+    pub seq: u32,
+    pub class: ClassId,
+    pub at: MonoTime,
+    /// In microseconds; `None`: unknown, and nothing is parked behind it.
+    pub expected_us: Option<u64>,
+    pub state: DispatchedState,
+}
+
+/// What the broker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DispatchedState {
+    /// The answer.
+    Open,
+    /// The answer, or the call itself.
+    Recalled,
+    /// Nothing but the slot's release: the call is resolved, or runs elsewhere.
+    Abandoned,
+}
+
+impl Slot {
+    /// Whether nothing runs or waits on it and it can be given a call.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && !self.is_down
+    }
+
+    /// When everything on it is expected to be done.
+    pub fn free_at(&self) -> MonoTime {
+        self.since.after_micros(self.backlog_us)
+    }
+
+    /// Takes a dispatch off, wherever it stands.
+    pub fn take(&mut self, at: usize, now: MonoTime) -> Dispatched {
+        let dispatched = self
+            .in_flight
+            .remove(at)
+            .expect("the caller found it there");
+        self.backlog_us -= dispatched.expected_us.unwrap_or(0);
+        if at == 0 {
+            self.since = now;
+            self.is_overrun = false;
+        }
+        if self.in_flight.is_empty() {
+            self.is_exclusive = false;
+        }
+        dispatched
+    }
+}

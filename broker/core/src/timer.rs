@@ -1,0 +1,63 @@
+//! What is due when.
+
+use crate::time::MonoTime;
+use crate::{ClientId, SlotId, WorkerId};
+use muster_proto::id::CallId;
+use std::collections::BTreeSet;
+
+/// What a point in time is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// A call's deadline.
+    Deadline(CallId),
+    /// A retried call may be queued again.
+    Retry(CallId),
+    /// A lost call waits for word of how its child ended, and no longer.
+    Obituary(CallId),
+    /// A slot's running call may have overrun its estimate.
+    Overrun(SlotId),
+    /// A worker may have missed its heartbeats.
+    Heartbeat(WorkerId),
+    /// A gone client's keyed calls are given up.
+    Orphans(ClientId),
+    /// The oldest kept answer may be forgotten.
+    KeptAnswers,
+    /// Calls that wait for a first worker are refused.
+    Settle,
+    /// The drain's grace is over.
+    Grace,
+}
+
+/// Points in time with what is due then, earliest first.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    due: BTreeSet<(MonoTime, Due)>,
+}
+
+impl Timers {
+    pub(crate) fn arm(&mut self, at: MonoTime, due: Due) {
+        if at != MonoTime::NEVER {
+            self.due.insert((at, due));
+        }
+    }
+
+    pub(crate) fn disarm(&mut self, at: MonoTime, due: Due) {
+        if at != MonoTime::NEVER {
+            self.due.remove(&(at, due));
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<MonoTime> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    /// Takes what is due at `now` or before.
+    pub(crate) fn pop(&mut self, now: MonoTime) -> Option<Due> {
+        let &(at, due) = self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.pop_first();
+        Some(due)
+    }
+}
