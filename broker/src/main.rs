@@ -1,2 +1,117 @@
-//! Skeleton.
-fn main() {}
+//! The program `muster-broker`.
+
+use anyhow::Context as _;
+use clap::Parser;
+use log::{error, info};
+use muster_broker::cli::Cli;
+use muster_broker::clock::Clock;
+use muster_broker::config;
+use muster_broker::desk::About;
+use muster_broker::door::{Doors, Identity};
+use muster_broker::frontend::Frontend;
+use muster_broker::known::KnownMethods;
+use muster_broker::server::{Leave, Parts, Server};
+use muster_broker::workers::{Ids, Workers};
+use muster_core::Core;
+use muster_proto::exit::Exit;
+use muster_proto::id::Epoch;
+use muster_proto::runtime::{RuntimeDir, RuntimeError};
+use muster_proto::socket::{Context, Nonce, Wake, raise_file_limit, random_bytes};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
+    let exit = match serve(&cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            error!("{error:#}");
+            exit_of(&error)
+        }
+    };
+    ExitCode::from(exit.number() as u8)
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let is_usage = error.downcast_ref::<config::ConfigError>().is_some()
+        || matches!(error.downcast_ref(), Some(RuntimeError::BadName(_)));
+    if is_usage { Exit::Usage } else { Exit::Failed }
+}
+
+fn serve(cli: &Cli) -> anyhow::Result<Exit> {
+    let clock = Clock::start();
+    let (before, files_max) = raise_file_limit();
+    info!("at most {files_max} open files (was {before})");
+    let listen = config::listen(cli)?;
+    let dir = RuntimeDir::locate(&cli.cluster, cli.runtime_dir.as_deref())?;
+    let context = Context::new(1).context("ZeroMQ")?;
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let disconnect = Nonce::random().context("random bytes")?;
+    let identity = Identity {
+        host: &host,
+        started: clock.started(),
+        advertise: cli.advertise.as_deref(),
+        disconnect,
+    };
+    let leave = leave_on_signals()?;
+    let doors = Doors::open(&context, &dir, &listen, &identity)?;
+    let (known, names) = KnownMethods::load(dir.path().join("methods.json"));
+    let epoch = Epoch(u64::from_be_bytes(random_bytes().context("random bytes")?));
+    let seed = u64::from_be_bytes(random_bytes().context("random bytes")?);
+    doors.announce()?;
+    info!(
+        "serving cluster {}: {}",
+        doors.local.name, doors.local.frontend
+    );
+    if let Some(remote) = &doors.remote {
+        info!(
+            "serving {} and managed workers at {}",
+            remote.frontend, remote.workers
+        );
+    }
+    let Doors {
+        frontend,
+        workers,
+        local,
+        remote,
+        ..
+    } = doors;
+    let mut server = Server::new(Parts {
+        core: Core::new(config::core_config(cli, epoch), seed, clock.now(), names),
+        clock,
+        frontend: Frontend::new(frontend, disconnect, config::frontend_config(cli)),
+        workers: Workers::new(workers, disconnect, epoch, Ids::default()),
+        about: About {
+            local,
+            remote,
+            epoch: format!("{:016x}", epoch.0),
+        },
+        leave: leave.clone(),
+        grace: cli.grace,
+        known,
+    });
+    server.run().context("serving")?;
+    let stopped = leave.asked.load(Ordering::Relaxed) > 1;
+    info!("{}", if stopped { "stopped" } else { "left" });
+    Ok(Exit::Done)
+}
+
+/// The first signal asks the loop to drain, the second to stop.
+fn leave_on_signals() -> anyhow::Result<Leave> {
+    let leave = Leave {
+        asked: Arc::new(AtomicU32::new(0)),
+        wake: Wake::new().context("eventfd")?,
+    };
+    let heard = leave.clone();
+    ctrlc::set_handler(move || {
+        heard.asked.fetch_add(1, Ordering::Relaxed);
+        heard.wake.wake();
+    })
+    .context("signals")?;
+    Ok(leave)
+}

@@ -221,6 +221,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.calls.get(call).map(|call| &call.request)
     }
 
+    /// Whom a call that is not resolved is for.
+    pub fn target(&self, call: CallId) -> Option<&Target> {
+        self.calls.get(call).map(|call| &self.classes[call.class].target)
+    }
+
     fn run_timers(&mut self) {
         while let Some(due) = self.timers.pop(self.now) {
             match due {

@@ -230,8 +230,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         offers.map(|(name, _)| name.as_ref()).collect()
     }
 
+    /// Whether some worker takes raw bodies now.
+    pub fn takes_raw(&self) -> bool {
+        self.groups.iter().any(|(_, group)| group.offer.raw)
+    }
+
     /// Names of the methods that were ever registered, in order.
-    pub fn known(&self) -> impl Iterator<Item = &str> {
+    pub fn known(&self) -> impl ExactSizeIterator<Item = &str> {
         self.known.iter().map(Box::as_ref)
     }
 

@@ -342,6 +342,16 @@ impl Socket {
         self.configure(|| self.raw.options.set_immediate(immediate))
     }
 
+    /// How long what was sent may still go out once the socket is closed; the profiles say not at
+    /// all. For the last answers of a program that leaves.
+    ///
+    /// # Errors
+    /// [`SocketError::Terminated`] when the context was shut down.
+    pub fn set_linger(&self, linger: Duration) -> Result<(), SocketError> {
+        let ms = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
+        self.configure(|| self.raw.options.set_linger(ms))
+    }
+
     /// Watches connections come and go, from now on. Start it before `bind` or `connect`; a second
     /// monitor replaces the first.
     ///

@@ -1,0 +1,145 @@
+//! What the flags mean, checked once.
+
+use crate::cli::{Cli, RawErrorsArg};
+use crate::frontend::{FrontendConfig, RawErrors};
+use muster_core::OutboxCaps;
+use muster_proto::id::Epoch;
+use muster_proto::limits;
+use std::time::Duration;
+
+/// A client that reads nothing for so long, with its cap full, is given up.
+const OUTBOX_PATIENCE: Duration = Duration::from_secs(10);
+
+/// TCP addresses beside the ipc ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// For clients.
+    pub frontend: Option<String>,
+    /// For stock REP workers.
+    pub backend: Option<String>,
+    /// For managed workers.
+    pub workers: Option<String>,
+    /// For subscribers of events.
+    pub events: Option<String>,
+}
+
+/// A flag that does not make sense.
+#[derive(Debug, thiserror::Error)]
+#[error("--{flag}: {reason}")]
+pub struct ConfigError {
+    flag: &'static str,
+    reason: String,
+}
+
+/// Where to listen beside the runtime directory: `--listen` and the flags of single doors.
+///
+/// # Errors
+/// [`ConfigError`] names the flag.
+pub fn listen(cli: &Cli) -> Result<Listen, ConfigError> {
+    let mut listen = Listen::default();
+    if let Some(endpoint) = &cli.listen {
+        let refused = |reason: &str| ConfigError {
+            flag: "listen",
+            reason: reason.into(),
+        };
+        let (address, port) = endpoint
+            .strip_prefix("tcp://")
+            .and_then(|rest| rest.rsplit_once(':'))
+            .ok_or_else(|| refused("use tcp://ADDR:PORT"))?;
+        let port: u16 = port
+            .parse()
+            .map_err(|_| refused("the port is a number up to 65532"))?;
+        let door = |offset: u16| match port {
+            // The system picks each.
+            0 => Ok(Some(format!("tcp://{address}:0"))),
+            port => port
+                .checked_add(offset)
+                .map(|port| Some(format!("tcp://{address}:{port}")))
+                .ok_or_else(|| refused("PORT+3 is over 65535")),
+        };
+        listen = Listen {
+            frontend: door(0)?,
+            backend: door(1)?,
+            workers: door(2)?,
+            events: door(3)?,
+        };
+    }
+    let overriding = |single: &Option<String>, all: Option<String>| single.clone().or(all);
+    Ok(Listen {
+        frontend: overriding(&cli.frontend, listen.frontend),
+        backend: overriding(&cli.backend, listen.backend),
+        workers: overriding(&cli.workers, listen.workers),
+        events: overriding(&cli.events, listen.events),
+    })
+}
+
+/// What the core decides by.
+pub fn core_config(cli: &Cli, epoch: Epoch) -> muster_core::Config {
+    muster_core::Config {
+        epoch,
+        attempts_max: cli.attempts,
+        timeout: (cli.timeout > Duration::ZERO).then_some(cli.timeout),
+        settle: cli.settle,
+        queued_calls_max: cli.queued_calls_max,
+        queued_bytes_max: cli.queued_bytes_max,
+        client_calls_max: cli.client_calls_max,
+        ..muster_core::Config::default()
+    }
+}
+
+/// What the frontend goes by.
+pub fn frontend_config(cli: &Cli) -> FrontendConfig {
+    FrontendConfig {
+        opaque: cli.opaque,
+        raw_errors: match cli.raw_errors {
+            RawErrorsArg::Json => RawErrors::Json,
+            RawErrorsArg::Silent => RawErrors::Silent,
+        },
+        outbox: OutboxCaps {
+            replies_max: limits::OUTBOX_REPLIES_MAX,
+            bytes_max: limits::OUTBOX_BYTES_MAX,
+            patience: OUTBOX_PATIENCE,
+        },
+        body_bytes_max: cli.body_bytes_max,
+        attachment_bytes_max: cli.attachment_bytes_max,
+        message_bytes_max: cli.message_bytes_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn listen_of(args: &[&str]) -> Result<Listen, String> {
+        let args = std::iter::once("muster-broker").chain(args.iter().copied());
+        listen(&Cli::parse_from(args)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_address_opens_four_doors_and_each_can_be_moved() {
+        let doors = listen_of(&["--listen", "tcp://127.0.0.1:5559", "--events", "tcp://*:9"]);
+        let doors = doors.unwrap();
+        assert_eq!(doors.frontend.as_deref(), Some("tcp://127.0.0.1:5559"));
+        assert_eq!(doors.backend.as_deref(), Some("tcp://127.0.0.1:5560"));
+        assert_eq!(doors.workers.as_deref(), Some("tcp://127.0.0.1:5561"));
+        assert_eq!(doors.events.as_deref(), Some("tcp://*:9"));
+        assert_eq!(listen_of(&[]).unwrap(), Listen::default());
+    }
+
+    #[test]
+    fn a_wrong_address_names_its_flag() {
+        for wrong in [
+            "127.0.0.1:5559",
+            "tcp://x",
+            "tcp://127.0.0.1:65534",
+            "tcp://h:70000",
+        ] {
+            assert!(
+                listen_of(&["--listen", wrong])
+                    .unwrap_err()
+                    .starts_with("--listen")
+            );
+        }
+    }
+}
