@@ -22,6 +22,7 @@ mod handle;
 mod ledger;
 mod link;
 mod pending;
+pub mod req;
 mod request;
 mod status;
 mod target;

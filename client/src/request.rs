@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// How much later than the broker's deadline this side gives up. The broker's own answer says more,
 /// so it gets the time to arrive.
-const GUARD: Duration = Duration::from_secs(2);
+pub(crate) const GUARD: Duration = Duration::from_secs(2);
 
 /// One call, under the key that `key` makes of its id unless it has one.
 pub(crate) fn call(id: u64, mut call: Call, key: String, sink: Sink) -> Entry {

@@ -1,0 +1,332 @@
+//! What was typed.
+
+use clap::{Args, Parser, Subcommand};
+use muster_client::Target;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Calls on a Muster cluster, and the cluster's care.
+#[derive(Debug, Parser)]
+#[command(
+    name = "muster",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// Which command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The cluster's name (default: default)
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CLUSTER",
+        value_name = "NAME",
+        display_order = 100
+    )]
+    pub cluster: Option<String>,
+    /// Where the runtime directories of clusters are, instead of $XDG_RUNTIME_DIR/muster
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_RUNTIME_DIR",
+        value_name = "DIR",
+        display_order = 100
+    )]
+    pub runtime_dir: Option<PathBuf>,
+    /// A connection file to use, such as one copied from another machine
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CONNECTION",
+        value_name = "FILE",
+        display_order = 100
+    )]
+    pub connection: Option<PathBuf>,
+    /// The frontend's address, such as tcp://HOST:PORT, instead of the connection file's
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_ENDPOINT",
+        value_name = "ADDRESS",
+        display_order = 100
+    )]
+    pub endpoint: Option<String>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true, display_order = 101)]
+    pub json: bool,
+    /// Say nothing that is neither a result nor an error
+    #[arg(short, long, global = true, display_order = 101)]
+    pub quiet: bool,
+}
+
+impl Common {
+    /// The broker that is meant.
+    pub fn target(&self) -> Target {
+        Target {
+            cluster: self.cluster.clone(),
+            runtime_dir: self.runtime_dir.clone(),
+            connection: self.connection.clone(),
+            endpoint: self.endpoint.clone(),
+        }
+    }
+}
+
+/// The commands, one file each in `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Call a method and print its result
+    Call(CallArgs),
+    /// List the methods on offer
+    Methods(MethodsArgs),
+    /// Show a method's signature and documentation
+    #[command(name = "help")]
+    Help(HelpArgs),
+    /// Show the broker in numbers
+    Status(StatusArgs),
+    /// List the workers
+    Workers(WorkersArgs),
+    /// Show who ran how much
+    Stats,
+    /// List calls under way
+    Calls(CallsArgs),
+    /// Say where a call is and why
+    Explain(CallIdArgs),
+    /// Cancel a call
+    Cancel(CallIdArgs),
+    /// Wait until slots are ready
+    Wait(WaitArgs),
+    /// Let a worker finish what it runs and leave
+    Drain(DrainArgs),
+    /// Set a worker's number of slots
+    Scale(ScaleArgs),
+    /// Have workers read their files again, slot by slot
+    Reload(ReloadArgs),
+    /// Add or remove a stock REP server that listens itself
+    #[command(subcommand)]
+    Worker(WorkerCommand),
+    /// List the clusters found on this machine
+    Ls,
+}
+
+/// `muster call`
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// The method's name
+    #[arg(required_unless_present = "raw")]
+    pub method: Option<String>,
+    /// Arguments: each JSON, else a string
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    pub args: Vec<String>,
+    /// A named argument instead; may be given several times
+    #[arg(
+        short = 'p',
+        long = "param",
+        value_name = "NAME=VALUE",
+        conflicts_with = "args"
+    )]
+    pub params: Vec<String>,
+    /// Every argument is a string
+    #[arg(long)]
+    pub text: bool,
+    /// Print a string result without quotes
+    #[arg(short = 'r', long = "raw-output")]
+    pub raw_output: bool,
+    /// Send these bytes as they are, to a worker that takes raw bodies; print its answer likewise
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["method", "args", "params", "to", "all"])]
+    pub raw: Option<String>,
+    /// Use a plain REQ socket, as any ZeroMQ client would
+    #[arg(long)]
+    pub req: bool,
+    /// The call's deadline in seconds, or like 500ms, 2m; 0: none
+    #[arg(long, value_name = "SECONDS", value_parser = duration, default_value = "0")]
+    pub timeout: Duration,
+    /// Only this worker
+    #[arg(long, value_name = "WORKER")]
+    pub to: Option<String>,
+    /// Every worker that offers the method; prints a list of results
+    #[arg(long, conflicts_with_all = ["to", "req", "no_wait"])]
+    pub all: bool,
+    /// Return when the broker has the call, without its result
+    #[arg(long, conflicts_with_all = ["req", "raw"])]
+    pub no_wait: bool,
+    /// From -10 to 10: the higher one is the first among your own calls
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i8).range(-10..=10))]
+    pub priority: Option<i8>,
+    /// How often it may be started; 1: it never runs twice
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempts: Option<u32>,
+}
+
+/// `muster methods`
+#[derive(Debug, Args)]
+pub struct MethodsArgs {
+    /// With signature and documentation
+    #[arg(short, long)]
+    pub long: bool,
+}
+
+/// `muster help`
+#[derive(Debug, Args)]
+pub struct HelpArgs {
+    /// The method's name; without one, this program's own help
+    pub method: Option<String>,
+}
+
+/// `muster status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print the addresses of the broker's sockets instead
+    #[arg(long)]
+    pub endpoints: bool,
+}
+
+/// `muster workers`
+#[derive(Debug, Args)]
+pub struct WorkersArgs {
+    /// One line per slot
+    #[arg(long)]
+    pub slots: bool,
+}
+
+/// `muster calls`
+#[derive(Debug, Args)]
+pub struct CallsArgs {
+    /// Only those that run
+    #[arg(long, conflicts_with = "queued")]
+    pub running: bool,
+    /// Only those that wait
+    #[arg(long)]
+    pub queued: bool,
+    /// Only recent ones that failed
+    #[arg(long, conflicts_with_all = ["running", "queued"])]
+    pub failed: bool,
+    /// Only the slowest recent ones
+    #[arg(long, conflicts_with_all = ["running", "queued", "failed"])]
+    pub slow: bool,
+    /// How many at most
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// `muster explain`, `muster cancel`
+#[derive(Debug, Args)]
+pub struct CallIdArgs {
+    /// The call's id, such as c123
+    pub id: String,
+}
+
+/// `muster wait`
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// How many slots, of any workers, lanes included
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub slots: u32,
+    /// For how long, in seconds or like 500ms, 2m; 0: for ever, but the broker must be there
+    #[arg(long, value_name = "SECONDS", value_parser = duration, default_value = "0")]
+    pub timeout: Duration,
+}
+
+/// `muster drain`
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// The worker's name
+    pub worker: String,
+}
+
+/// `muster scale`
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    /// The worker's name, unless there is only one, and the number of slots
+    #[arg(value_name = "[WORKER] N", num_args = 1..=2, required = true)]
+    pub words: Vec<String>,
+}
+
+/// `muster reload`
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// The worker's name; without one, all
+    pub worker: Option<String>,
+}
+
+/// `muster worker`
+#[derive(Debug, Subcommand)]
+pub enum WorkerCommand {
+    /// Have the broker connect to a REP server
+    Add {
+        /// Its address, such as tcp://HOST:5555
+        endpoint: String,
+        /// The only methods to send there
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        methods: Vec<String>,
+    },
+    /// Have the broker leave a REP server
+    Remove {
+        /// Its address
+        endpoint: String,
+    },
+}
+
+/// Reads `30`, `0.5`, `500ms`, `2m` or `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let unit = units
+        .iter()
+        .find_map(|(unit, s)| Some((text.strip_suffix(unit)?, *s)));
+    let (digits, unit_s) = unit.unwrap_or((text, 1.0));
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| "use seconds such as 0.5, or 500ms, 2m, 1h".to_owned())?;
+    Duration::try_from_secs_f64(number * unit_s).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_take_units() {
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["soon", "-1", "", "ms"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arguments_may_be_negative_numbers_and_flags_may_follow_them() {
+        let cli = Cli::parse_from([
+            "muster",
+            "call",
+            "add",
+            "-1",
+            "2.5",
+            "--json",
+            "--timeout",
+            "2m",
+        ]);
+        let Command::Call(call) = cli.command else {
+            panic!()
+        };
+        assert_eq!(call.args, ["-1", "2.5"]);
+        assert!(cli.common.json);
+        assert_eq!(call.timeout, Duration::from_secs(120));
+    }
+}

@@ -1,0 +1,161 @@
+//! Results on standard output, the rest on standard error.
+
+use serde_json::Value;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+/// The two streams, and how the user wants them.
+pub struct Output {
+    /// One JSON object a line.
+    pub json: bool,
+    quiet: bool,
+    has_color: bool,
+    out: BufWriter<io::Stdout>,
+}
+
+impl Output {
+    /// Standard output as `--json`, `-q` and `NO_COLOR` ask for it.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let has_color = wanted && io::stdout().is_terminal();
+        Output {
+            json,
+            quiet,
+            has_color,
+            out: BufWriter::with_capacity(1 << 16, io::stdout()),
+        }
+    }
+
+    /// One line of the result.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.write_all(b"\n")
+    }
+
+    /// Bytes of the result, as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    /// Hands everything on to whoever reads it.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// A remark for a person, on standard error; `-q` silences it.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            note(text);
+        }
+    }
+
+    /// Rows under a header, columns padded; numbers to the right.
+    pub fn table(&mut self, header: &[&str], rows: &[Vec<Value>]) -> io::Result<()> {
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(cell).collect())
+            .collect();
+        let column = |at: usize| cells.iter().filter_map(move |row| row.get(at));
+        let widths: Vec<usize> = (0..header.len())
+            .map(|at| {
+                column(at)
+                    .map(|cell| cell.chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .zip(header)
+            .map(|(width, name)| width.max(name.chars().count()))
+            .collect();
+        let is_number: Vec<bool> = (0..header.len())
+            .map(|at| {
+                let mut values = rows.iter().filter_map(|row| row.get(at));
+                !rows.is_empty() && values.all(|value| value.is_number() || value.is_null())
+            })
+            .collect();
+        let padded = |row: &[String]| {
+            let mut line = String::new();
+            for (at, cell) in row.iter().enumerate() {
+                let pad = " ".repeat(widths[at].saturating_sub(cell.chars().count()));
+                let gap = if at > 0 { "  " } else { "" };
+                line += &match is_number[at] {
+                    true => format!("{gap}{pad}{cell}"),
+                    false => format!("{gap}{cell}{pad}"),
+                };
+            }
+            line.trim_end().to_owned()
+        };
+        let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+        let head = self.bold(&padded(&header));
+        self.line(&head)?;
+        cells.iter().try_for_each(|row| self.line(&padded(row)))
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.has_color {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// A line of this program on standard error. That it can't be written is no reason to fail.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "muster: {text}");
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => clean(text),
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            let digits = if number.abs() < 100.0 { 3 } else { 1 };
+            format!("{number:.digits$}")
+        }
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+/// Names come from peers: nothing in them may move the cursor.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// A length of time for people.
+pub fn duration_text(seconds: f64) -> String {
+    let whole = seconds as u64;
+    let (days, hours, minutes) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60);
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{minutes} min {} s", whole % 60),
+        3600..86_400 => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn cells_of_any_value_are_one_clean_line() {
+        assert_eq!(cell(&json!(null)), "-");
+        assert_eq!(cell(&json!("a\x1b[2J\n")), "a\u{fffd}[2J\u{fffd}");
+        assert_eq!(cell(&json!(1234567)), "1234567");
+        assert_eq!(cell(&json!(0.12345)), "0.123");
+        assert_eq!(cell(&json!(["a", 1])), "a 1");
+    }
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(duration_text(3.14), "3.1 s");
+        assert_eq!(duration_text(200.0), "3 min 20 s");
+        assert_eq!(duration_text(7300.0), "2 h 1 min");
+        assert_eq!(duration_text(100_000.0), "1 d 3 h");
+    }
+}
