@@ -43,6 +43,14 @@ pub struct Cli {
     #[arg(long, env = "MUSTER_ADVERTISE", value_name = "HOST")]
     pub advertise: Option<String>,
 
+    /// Ask for keys on TCP even on a loopback address. Elsewhere keys are always asked for.
+    #[arg(long, env = "MUSTER_CURVE", conflicts_with = "insecure")]
+    pub curve: bool,
+
+    /// Ask for no keys on any address: whoever reaches it can call every function.
+    #[arg(long, env = "MUSTER_INSECURE")]
+    pub insecure: bool,
+
     /// Connect to a REP server that listens itself; may be given several times.
     #[arg(long = "worker", value_name = "ENDPOINT[,methods=a,b]")]
     pub worker: Vec<String>,

@@ -73,6 +73,56 @@ pub fn listen(cli: &Cli) -> Result<Listen, ConfigError> {
     })
 }
 
+/// Whether the TCP doors ask for keys, and what to say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// There is no TCP door, or each asks for keys.
+    Keys,
+    /// Keyless on loopback: every user of this machine can call.
+    KeylessLoopback,
+    /// Keyless for whoever reaches the address.
+    Keyless,
+}
+
+impl Listen {
+    /// Whether there is a TCP door at all.
+    pub fn is_open(&self) -> bool {
+        self.doors().next().is_some()
+    }
+
+    /// Keys are asked for on every address but loopback, and there when `--curve` says so.
+    pub fn security(&self, cli: &Cli) -> Security {
+        match (self.doors().all(is_loopback), cli.curve, cli.insecure) {
+            (_, true, _) => Security::Keys,
+            (true, false, _) if self.is_open() => Security::KeylessLoopback,
+            (true, false, _) | (false, false, false) => Security::Keys,
+            (false, false, true) => Security::Keyless,
+        }
+    }
+
+    fn doors(&self) -> impl Iterator<Item = &str> {
+        let doors = [&self.frontend, &self.backend, &self.workers, &self.events];
+        doors
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .filter(|door| door.starts_with("tcp://"))
+    }
+}
+
+fn is_loopback(endpoint: &str) -> bool {
+    let host = endpoint
+        .strip_prefix("tcp://")
+        .and_then(|rest| rest.rsplit_once(':'));
+    let host = host.map_or("", |(host, _)| {
+        host.trim_start_matches('[').trim_end_matches(']')
+    });
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
 /// What the core decides by.
 pub fn core_config(cli: &Cli, epoch: Epoch) -> muster_core::Config {
     muster_core::Config {
@@ -125,6 +175,44 @@ mod tests {
         assert_eq!(doors.workers.as_deref(), Some("tcp://127.0.0.1:5561"));
         assert_eq!(doors.events.as_deref(), Some("tcp://*:9"));
         assert_eq!(listen_of(&[]).unwrap(), Listen::default());
+    }
+
+    fn security_of(args: &[&str]) -> Security {
+        let cli = Cli::parse_from(std::iter::once("muster-broker").chain(args.iter().copied()));
+        listen(&cli).unwrap().security(&cli)
+    }
+
+    #[test]
+    fn only_loopback_or_a_flag_does_without_keys() {
+        assert_eq!(security_of(&[]), Security::Keys);
+        assert_eq!(
+            security_of(&["--listen", "tcp://127.0.0.1:1"]),
+            Security::KeylessLoopback
+        );
+        assert_eq!(
+            security_of(&["--listen", "tcp://[::1]:1"]),
+            Security::KeylessLoopback
+        );
+        assert_eq!(
+            security_of(&["--listen", "tcp://127.0.0.1:1", "--curve"]),
+            Security::Keys
+        );
+        assert_eq!(
+            security_of(&["--listen", "tcp://0.0.0.0:1"]),
+            Security::Keys
+        );
+        assert_eq!(security_of(&["--listen", "tcp://*:1"]), Security::Keys);
+        assert_eq!(
+            security_of(&["--listen", "tcp://10.0.0.1:1", "--insecure"]),
+            Security::Keyless
+        );
+        let mixed = [
+            "--listen",
+            "tcp://127.0.0.1:1",
+            "--workers",
+            "tcp://10.0.0.1:2",
+        ];
+        assert_eq!(security_of(&mixed), Security::Keys);
     }
 
     #[test]

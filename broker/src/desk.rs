@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::frontend::{Asker, Desk, scoped_key};
 use crate::introspect::{LOCALS, Local, read_params};
+use crate::keyring::Keyring;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::CoreEvent;
@@ -11,7 +12,7 @@ use muster_core::{
     CallStatus, CancelTarget, Core, Event, SlotState, Target, WorkerId, WorkerKind, WorkerStatus,
 };
 use muster_proto::code::Code;
-use muster_proto::connection::Connection;
+use muster_proto::connection::{Connection, Role};
 use muster_proto::id::CallId;
 use muster_proto::rpc::RpcError;
 use muster_proto::worker::{Command, Method, Param};
@@ -47,6 +48,10 @@ pub struct Front<'a> {
     pub clients: usize,
     /// What a method asks the core to do.
     pub later: &'a mut Vec<CoreEvent>,
+    /// The keys, where some door asks for them.
+    pub keyring: Option<&'a Keyring>,
+    /// Users whose key was revoked just now.
+    pub revoked: &'a mut Vec<String>,
 }
 
 impl Desk for Front<'_> {
@@ -64,6 +69,10 @@ impl Desk for Front<'_> {
             .iter()
             .find(|(_, local, ..)| *local == method)
             .map_or(&[][..], |l| l.2);
+        if is_for_admins(method) && !asker.is_admin() {
+            let reason = json!({"reason": "this needs an admin key"});
+            return Err(RpcError::new(Code::Forbidden).data(&reason));
+        }
         let answer = match method {
             Local::ListMethods => Ok(self.list_methods()),
             Local::MethodSignature => self.signature(&read_params(params, names)?),
@@ -72,8 +81,11 @@ impl Desk for Front<'_> {
             Local::Workers => Ok(self.workers_json()),
             Local::Methods => Ok(self.methods_json()),
             Local::Endpoints => Ok(self.endpoints(&asker)),
-            Local::Calls => self.calls(&read_params(params, names)?),
-            Local::Explain => self.explain(&read_params(params, names)?),
+            Local::Calls => self.calls(&read_params(params, names)?, &asker),
+            Local::Explain => self.explain(&read_params(params, names)?, &asker),
+            Local::Keys => self.keys(),
+            Local::NewKey => self.new_key(read_params(params, names)?),
+            Local::RevokeKey => self.revoke_key(&read_params(params, names)?),
             Local::Cancel => self.cancel(&read_params(params, names)?, &asker),
             Local::Drain => self.command(&read_params(params, names)?, Command::Drain),
             Local::Scale => self.command(&read_params(params, names)?, Command::Resize),
@@ -90,6 +102,15 @@ impl Desk for Front<'_> {
 #[derive(Deserialize)]
 struct NameParams {
     name: String,
+}
+
+#[derive(Deserialize)]
+struct NewKeyParams {
+    role: Role,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    methods: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -296,7 +317,7 @@ impl Front<'_> {
     }
 
     fn endpoints(&self, asker: &Asker<'_>) -> Value {
-        let remote = self.about.remote.as_ref().filter(|_| asker.over_tcp);
+        let remote = self.about.remote.as_ref().filter(|_| asker.over_tcp());
         let connection = remote.unwrap_or(&self.about.local);
         let mut endpoints = endpoints_json(connection);
         endpoints["name"] = json!(connection.name);
@@ -305,12 +326,15 @@ impl Front<'_> {
         endpoints
     }
 
-    fn calls(&self, params: &CallsParams) -> Answer {
+    fn calls(&self, params: &CallsParams, asker: &Asker<'_>) -> Answer {
         let state = params.state.as_deref().unwrap_or("open");
-        let wanted = move |call: &CallStatus| match state {
-            "running" => call.slot.is_some(),
-            "queued" => call.slot.is_none(),
-            _ => true,
+        let wanted = |call: &CallStatus| {
+            asker.may_touch(call.client)
+                && match state {
+                    "running" => call.slot.is_some(),
+                    "queued" => call.slot.is_none(),
+                    _ => true,
+                }
         };
         if !["open", "running", "queued"].contains(&state) {
             let reason = format!("state is open, running or queued, not {state}");
@@ -349,9 +373,13 @@ impl Front<'_> {
         })
     }
 
-    fn explain(&self, params: &CallParams) -> Answer {
+    fn explain(&self, params: &CallParams, asker: &Asker<'_>) -> Answer {
         let id = read_id(params.id.as_deref())?;
-        match self.core.call(id) {
+        match self
+            .core
+            .call(id)
+            .filter(|call| asker.may_touch(call.client))
+        {
             Some(call) => Ok(self.call_json(&call)),
             None => Err(not_open(id)),
         }
@@ -359,17 +387,66 @@ impl Front<'_> {
 
     fn cancel(&mut self, params: &CallParams, asker: &Asker<'_>) -> Answer {
         let target = match (&params.id, &params.key) {
-            (None, Some(key)) => CancelTarget::Key(scoped_key(asker.user, key)),
+            (None, Some(key)) => CancelTarget::Key(scoped_key(asker.user(), key)),
             (id, _) => {
                 let id = read_id(id.as_deref())?;
-                if self.core.call(id).is_none() {
-                    return Err(not_open(id));
+                let call = self.core.call(id).ok_or_else(|| not_open(id))?;
+                if !asker.may_touch(call.client) {
+                    let reason = json!({"reason": "another user's call needs an admin key"});
+                    return Err(RpcError::new(Code::Forbidden).data(&reason));
                 }
                 CancelTarget::Call(id)
             }
         };
         let by = "a client's request".into();
         self.later.push(Event::Cancel { target, by });
+        Ok(json!(true))
+    }
+
+    fn keyring(&self) -> Result<&Keyring, RpcError> {
+        self.keyring.ok_or_else(|| {
+            let reason =
+                "this broker has no door with keys: listen on TCP, with --curve on loopback";
+            RpcError::new(Code::InvalidParams).data(&json!({"reason": reason}))
+        })
+    }
+
+    fn keys(&self) -> Answer {
+        let keys = self.keyring()?.list();
+        Ok(keys.iter().map(|key| json!(key.as_ref())).collect())
+    }
+
+    /// A connection file for the new key's holder.
+    fn new_key(&self, params: NewKeyParams) -> Answer {
+        let remote = self
+            .about
+            .remote
+            .clone()
+            .unwrap_or_else(|| self.about.local.clone());
+        let now_s = self.clock.wall_seconds(self.clock.now()) as u64;
+        let NewKeyParams {
+            role,
+            name,
+            methods,
+        } = params;
+        let name = name.unwrap_or_else(|| format!("{role:?}-{now_s}").to_lowercase());
+        let curve = self
+            .keyring()?
+            .issue(&name, role, methods, now_s)
+            .map_err(|error| invalid(&error.to_string()))?;
+        let connection = Connection {
+            curve: Some(curve),
+            ..remote
+        };
+        Ok(json!({"name": name, "connection": connection}))
+    }
+
+    fn revoke_key(&mut self, params: &NameParams) -> Answer {
+        let key = self
+            .keyring()?
+            .revoke(&params.name)
+            .map_err(|error| invalid(&error.to_string()))?;
+        self.revoked.push(key);
         Ok(json!(true))
     }
 
@@ -482,5 +559,36 @@ fn kind_name(kind: WorkerKind) -> &'static str {
     match kind {
         WorkerKind::Managed => "managed",
         WorkerKind::Lane => "lane",
+    }
+}
+
+fn invalid(reason: &str) -> RpcError {
+    RpcError::new(Code::InvalidParams).data(&json!({"reason": reason}))
+}
+
+/// What concerns others than the one who asks.
+fn is_for_admins(method: Local) -> bool {
+    match method {
+        Local::Drain
+        | Local::Scale
+        | Local::Reload
+        | Local::AddWorker
+        | Local::RemoveWorker
+        | Local::Keys
+        | Local::NewKey
+        | Local::RevokeKey => true,
+        Local::ListMethods
+        | Local::MethodSignature
+        | Local::MethodHelp
+        | Local::Multicall
+        | Local::Discover
+        | Local::Status
+        | Local::Workers
+        | Local::Methods
+        | Local::Endpoints
+        | Local::Calls
+        | Local::Explain
+        | Local::Cancel
+        | Local::Unknown => false,
     }
 }

@@ -1,6 +1,8 @@
 //! Opens the broker's sockets and writes where they are.
 
 use crate::config::Listen;
+use crate::keyring::Keyring;
+use crate::zap::Domain;
 use muster_proto::connection::{self, Connection, ConnectionError};
 use muster_proto::runtime::{Lock, RuntimeDir, RuntimeError};
 use muster_proto::socket::{Context, Kind, Nonce, Profile, Socket, SocketError};
@@ -44,6 +46,8 @@ pub struct Identity<'a> {
     pub advertise: Option<&'a str>,
     /// Arrives when a client's connection ends.
     pub disconnect: Nonce,
+    /// The keys, when the TCP doors ask for them.
+    pub keyring: Option<&'a Keyring>,
 }
 
 /// Removes what the broker leaves in its runtime directory, whichever way its loop ends.
@@ -95,6 +99,14 @@ impl Doors {
         };
         frontend.bind(&local.frontend)?;
         workers.bind(&local.workers)?;
+        // An endpoint has the options that its socket has when it is bound: what was bound above
+        // is for this user alone and asks for no keys, what follows does.
+        if let Some(keyring) = identity.keyring {
+            for (socket, domain) in [(&frontend, Domain::Frontend), (&workers, Domain::Workers)] {
+                socket.set_curve_server(keyring.server_secret())?;
+                socket.set_zap_domain(domain.name())?;
+            }
+        }
         let bind = |socket: &Socket, endpoint: &Option<String>| match endpoint {
             None => Ok(None),
             Some(endpoint) => {

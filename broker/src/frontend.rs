@@ -3,6 +3,7 @@
 use crate::answer;
 use crate::clock::Clock;
 use crate::introspect::{self, Local};
+use crate::keyring::{Key, Keyring};
 use crate::reply::Reply;
 use crate::request::{Kind, Request};
 use log::{debug, warn};
@@ -10,12 +11,15 @@ use muster_core::{
     BatchItem, ClientId, Event, MonoTime, NewCall, Outbox, OutboxCaps, Outcome, Pushed, Target,
 };
 use muster_proto::code::Code;
+use muster_proto::connection::Role;
 use muster_proto::limits;
 use muster_proto::rpc::{self, Body, CallView, Meta, Refused, RpcError};
 use muster_proto::socket::{Frame, Nonce, SendOutcome, Socket, SocketError};
 use muster_proto::{envelope, envelope::Envelope};
 use rustc_hash::FxHashMap;
+use serde_json::json;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a message from a client asks for.
@@ -28,14 +32,41 @@ pub enum Incoming {
 }
 
 /// Who asks for one of the broker's own methods.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Asker<'a> {
     /// The connection.
     pub client: ClientId,
-    /// Its user; "" without keys.
-    pub user: &'a str,
+    frontend: &'a Frontend,
+}
+
+impl Asker<'_> {
+    /// Its user: the public key it came with; "" without keys.
+    pub fn user(&self) -> &str {
+        self.frontend.user_of(self.client)
+    }
+
+    /// Whether it may do what concerns others. Without keys everybody who can connect may.
+    pub fn is_admin(&self) -> bool {
+        let link = self.frontend.routing.get(&self.client);
+        link.is_some_and(|link| match &link.right {
+            Right::Everything => true,
+            Right::Key(key) => key.role == Role::Admin,
+            Right::Revoked => false,
+        })
+    }
+
+    /// Whether it may see and cancel a call that came by this connection.
+    pub fn may_touch(&self, client: ClientId) -> bool {
+        self.is_admin() || self.user() == self.frontend.user_of(client)
+    }
+
     /// It came over TCP.
-    pub over_tcp: bool,
+    pub fn over_tcp(&self) -> bool {
+        self.frontend
+            .routing
+            .get(&self.client)
+            .is_some_and(|link| link.over_tcp)
+    }
 }
 
 /// What the frontend asks of the rest of the broker while it reads a message.
@@ -86,6 +117,7 @@ pub struct Frontend {
     socket: Socket,
     disconnect: Nonce,
     config: FrontendConfig,
+    keyring: Option<Keyring>,
     ids: FxHashMap<Box<[u8]>, ClientId>,
     routing: FxHashMap<ClientId, ClientLink>,
     last_id: u32,
@@ -98,18 +130,45 @@ pub struct Frontend {
 
 struct ClientLink {
     routing: Box<[u8]>,
-    /// From ZAP; "" without keys.
+    /// From ZAP: the public key; "" without keys.
     user: Box<str>,
+    right: Right,
     over_tcp: bool,
 }
 
+/// What a connection may do.
+enum Right {
+    /// It came without a key by a door that asks for none.
+    Everything,
+    /// What its key says.
+    Key(Arc<Key>),
+    /// Nothing any more.
+    Revoked,
+}
+
+impl Right {
+    fn allows(&self, method: &str) -> bool {
+        match self {
+            Right::Everything => true,
+            Right::Key(key) => key.allows(method),
+            Right::Revoked => false,
+        }
+    }
+}
+
 impl Frontend {
-    /// Takes a bound socket over.
-    pub fn new(socket: Socket, disconnect: Nonce, config: FrontendConfig) -> Self {
+    /// Takes a bound socket over. `keyring`: where some of its doors ask for keys.
+    pub fn new(
+        socket: Socket,
+        disconnect: Nonce,
+        config: FrontendConfig,
+        keyring: Option<Keyring>,
+    ) -> Self {
         Frontend {
             socket,
             disconnect,
             config,
+            keyring,
             ids: FxHashMap::default(),
             routing: FxHashMap::default(),
             last_id: 0,
@@ -231,6 +290,16 @@ impl Frontend {
             meta_span,
             ..
         } = view;
+        if !self
+            .routing
+            .get(&client)
+            .is_some_and(|link| link.right.allows(&method))
+        {
+            return Err((
+                request,
+                RpcError::new(Code::Forbidden).data(&json!({"method": method})),
+            ));
+        }
         let items = match chunk_items(&meta, params) {
             Ok(items) => items,
             Err(error) => return Err((request, error)),
@@ -275,17 +344,32 @@ impl Frontend {
     }
 
     fn asker(&self, client: ClientId) -> Asker<'_> {
-        let link = self.routing.get(&client);
         Asker {
             client,
-            user: link.map_or("", |link| &link.user),
-            over_tcp: link.is_some_and(|link| link.over_tcp),
+            frontend: self,
         }
+    }
+
+    fn user_of(&self, client: ClientId) -> &str {
+        self.routing.get(&client).map_or("", |link| &link.user)
+    }
+
+    /// The connections of a user, whose key is worth nothing from now on.
+    pub fn revoke(&mut self, user: &str) -> Vec<ClientId> {
+        let links = self
+            .routing
+            .iter_mut()
+            .filter(|(_, link)| *link.user == *user);
+        let revoked = links.map(|(client, link)| {
+            link.right = Right::Revoked;
+            *client
+        });
+        revoked.collect()
     }
 
     /// A key belongs to the user of its connection.
     fn scoped(&self, client: ClientId, key: &str) -> Box<str> {
-        scoped_key(self.asker(client).user, key)
+        scoped_key(self.user_of(client), key)
     }
 
     fn batch(
@@ -424,7 +508,13 @@ impl Frontend {
         }
         self.last_id += 1;
         let client = ClientId(self.last_id);
-        let user = routing.property("User-Id").unwrap_or_default().into();
+        let user: Box<str> = routing.property("User-Id").unwrap_or_default().into();
+        let right = match &self.keyring {
+            Some(keyring) if !user.is_empty() => {
+                keyring.find(&user).map_or(Right::Revoked, Right::Key)
+            }
+            _ => Right::Everything,
+        };
         let peer = routing.property("Peer-Address").unwrap_or_default();
         let over_tcp = peer.parse::<std::net::IpAddr>().is_ok();
         debug!(
@@ -438,6 +528,7 @@ impl Frontend {
             ClientLink {
                 routing: routing[..].into(),
                 user,
+                right,
                 over_tcp,
             },
         );

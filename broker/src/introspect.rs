@@ -45,12 +45,18 @@ pub enum Local {
     AddWorker,
     /// `broker.remove_worker`
     RemoveWorker,
+    /// `broker.keys`
+    Keys,
+    /// `broker.new_key`
+    NewKey,
+    /// `broker.revoke_key`
+    RevokeKey,
     /// A name in the broker's own space that is none of these.
     Unknown,
 }
 
 /// Name, parameters and documentation of each.
-pub const LOCALS: [(&str, Local, &[&str], &str); 17] = [
+pub const LOCALS: [(&str, Local, &[&str], &str); 20] = [
     (
         "broker.add_worker",
         Local::AddWorker,
@@ -61,7 +67,7 @@ pub const LOCALS: [(&str, Local, &[&str], &str); 17] = [
         "broker.calls",
         Local::Calls,
         &["state", "limit"],
-        "List open and recent calls.",
+        "List open calls.",
     ),
     (
         "broker.cancel",
@@ -88,10 +94,22 @@ pub const LOCALS: [(&str, Local, &[&str], &str); 17] = [
         "Say where a call is and why.",
     ),
     (
+        "broker.keys",
+        Local::Keys,
+        &[],
+        "List the keys that let peers in.",
+    ),
+    (
         "broker.methods",
         Local::Methods,
         &[],
         "Describe every method on offer.",
+    ),
+    (
+        "broker.new_key",
+        Local::NewKey,
+        &["role", "name", "methods"],
+        "Issue a key.",
     ),
     (
         "broker.reload",
@@ -104,6 +122,12 @@ pub const LOCALS: [(&str, Local, &[&str], &str); 17] = [
         Local::RemoveWorker,
         &["endpoint"],
         "Leave a REP server.",
+    ),
+    (
+        "broker.revoke_key",
+        Local::RevokeKey,
+        &["name"],
+        "Let a key open no door any more.",
     ),
     (
         "broker.scale",

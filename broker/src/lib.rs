@@ -1,8 +1,8 @@
 //! The Muster broker around its core: sockets, the one loop, and what it says of itself.
 //!
 //! The decisions are in the crate `muster-core`. [`server`] is the only loop; [`frontend`] and
-//! [`workers`] are the doors of clients and managed workers; [`desk`] answers the broker's own
-//! methods.
+//! [`workers`] are the doors of clients and managed workers; [`splice`] accepts stock REP workers
+//! and [`epoll`] is what it waits with; [`desk`] answers the broker's own methods.
 
 pub mod answer;
 pub mod cli;
@@ -12,8 +12,10 @@ pub mod desk;
 pub mod door;
 pub mod frontend;
 pub mod introspect;
+pub mod keyring;
 pub mod known;
 pub mod reply;
 pub mod request;
 pub mod server;
 pub mod workers;
+pub mod zap;

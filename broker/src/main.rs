@@ -2,20 +2,22 @@
 
 use anyhow::Context as _;
 use clap::Parser;
-use log::{error, info};
+use log::{error, info, warn};
 use muster_broker::cli::Cli;
 use muster_broker::clock::Clock;
-use muster_broker::config;
+use muster_broker::config::{self, Listen, Security};
 use muster_broker::desk::About;
 use muster_broker::door::{Doors, Identity};
 use muster_broker::frontend::Frontend;
+use muster_broker::keyring::{Keyring, KeyringError};
 use muster_broker::known::KnownMethods;
 use muster_broker::server::{Leave, Parts, Server};
 use muster_broker::workers::{Ids, Workers};
+use muster_broker::zap;
 use muster_core::Core;
 use muster_proto::exit::Exit;
 use muster_proto::id::Epoch;
-use muster_proto::runtime::{RuntimeDir, RuntimeError};
+use muster_proto::runtime::{RuntimeDir, RuntimeError, state_dir};
 use muster_proto::socket::{Context, Nonce, Wake, raise_file_limit, random_bytes};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,8 +59,14 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         started: clock.started(),
         advertise: cli.advertise.as_deref(),
         disconnect,
+        keyring: None,
     };
     let leave = leave_on_signals()?;
+    let keyring = keyring(cli, &listen, &context)?;
+    let identity = Identity {
+        keyring: keyring.as_ref(),
+        ..identity
+    };
     let doors = Doors::open(&context, &dir, &listen, &identity)?;
     let (known, names) = KnownMethods::load(dir.path().join("methods.json"));
     let epoch = Epoch(u64::from_be_bytes(random_bytes().context("random bytes")?));
@@ -68,6 +76,11 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         "serving cluster {}: {}",
         doors.local.name, doors.local.frontend
     );
+    if let (Some(keyring), Some(remote)) = (&keyring, &doors.remote) {
+        for path in keyring.write_role_files(remote)? {
+            info!("connection file for other machines: {}", path.display());
+        }
+    }
     if let Some(remote) = &doors.remote {
         info!(
             "serving {} and managed workers at {}",
@@ -84,8 +97,21 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let mut server = Server::new(Parts {
         core: Core::new(config::core_config(cli, epoch), seed, clock.now(), names),
         clock,
-        frontend: Frontend::new(frontend, disconnect, config::frontend_config(cli)),
-        workers: Workers::new(workers, disconnect, epoch, Ids::default()),
+        frontend: Frontend::new(
+            frontend,
+            disconnect,
+            config::frontend_config(cli),
+            keyring.clone(),
+        ),
+        workers: Workers::new(
+            workers,
+            disconnect,
+            epoch,
+            Ids {
+                keyless_tcp: remote.is_some() && keyring.is_none(),
+                ..Ids::default()
+            },
+        ),
         about: About {
             local,
             remote,
@@ -94,11 +120,35 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         leave: leave.clone(),
         grace: cli.grace,
         known,
+        keyring,
     });
     server.run().context("serving")?;
     let stopped = leave.asked.load(Ordering::Relaxed) > 1;
     info!("{}", if stopped { "stopped" } else { "left" });
     Ok(Exit::Done)
+}
+
+/// The keys and the thread that judges by them, when some door asks for keys.
+fn keyring(cli: &Cli, listen: &Listen, context: &Context) -> anyhow::Result<Option<Keyring>> {
+    match listen.security(cli) {
+        Security::Keys if !listen.is_open() => return Ok(None),
+        Security::Keys => {}
+        Security::KeylessLoopback => {
+            warn!("TCP on loopback without keys: every user of this machine can call (--curve)");
+            return Ok(None);
+        }
+        Security::Keyless => {
+            warn!(
+                "--insecure: whoever reaches this address can call every function, join as a \
+                 worker and read what passes, without a key and unseen"
+            );
+            return Ok(None);
+        }
+    }
+    let dir = state_dir(&cli.cluster).ok_or(KeyringError::NoHome)?;
+    let keyring = Keyring::open(&dir)?;
+    zap::start(context, keyring.clone()).context("ZAP handler")?;
+    Ok(Some(keyring))
 }
 
 /// The first signal asks the loop to drain, the second to stop.

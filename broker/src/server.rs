@@ -7,6 +7,7 @@
 use crate::clock::Clock;
 use crate::desk::Front;
 use crate::frontend::{Frontend, Incoming};
+use crate::keyring::Keyring;
 use crate::known::KnownMethods;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -50,6 +51,9 @@ pub struct Server {
     known: KnownMethods,
     /// Events that came up while something else was done.
     later: Vec<CoreEvent>,
+    keyring: Option<Keyring>,
+    /// Users whose key was revoked and whose connections still have to be cut off.
+    revoked: Vec<String>,
     is_drained: bool,
 }
 
@@ -71,6 +75,8 @@ pub struct Parts {
     pub grace: Duration,
     /// Where the names of methods are kept for a successor.
     pub known: KnownMethods,
+    /// The keys, where some door asks for them.
+    pub keyring: Option<Keyring>,
 }
 
 impl Server {
@@ -85,6 +91,7 @@ impl Server {
             leave,
             grace,
             known,
+            keyring,
         } = parts;
         Server {
             core,
@@ -97,6 +104,8 @@ impl Server {
             grace,
             known,
             later: Vec::new(),
+            keyring,
+            revoked: Vec::new(),
             is_drained: false,
         }
     }
@@ -124,6 +133,7 @@ impl Server {
         let from_workers = self.read_workers()?;
         let from_clients = self.read_clients()?;
         self.run_later();
+        self.cut_off_revoked();
         // All input before any verdict on who stayed silent: after a freeze everybody did.
         let now = self.clock.now();
         if from_workers + from_clients == 0 && self.core.poll_deadline().is_some_and(|at| at <= now)
@@ -157,6 +167,8 @@ impl Server {
                 clock: &self.clock,
                 clients: self.frontend.clients(),
                 later: &mut self.later,
+                keyring: self.keyring.as_ref(),
+                revoked: &mut self.revoked,
             };
             match self.frontend.receive(&mut front)? {
                 Some(Incoming::Event(event)) => self.tell(event),
@@ -165,6 +177,18 @@ impl Server {
             }
         }
         Ok(DOOR_MESSAGES_MAX)
+    }
+
+    /// Cuts off whoever came with a key that was revoked.
+    fn cut_off_revoked(&mut self) {
+        for user in std::mem::take(&mut self.revoked) {
+            for client in self.frontend.revoke(&user) {
+                self.tell(Event::ClientGone { client });
+            }
+            for event in self.workers.revoke(&user) {
+                self.tell(event);
+            }
+        }
     }
 
     fn run_later(&mut self) {

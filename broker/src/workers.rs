@@ -18,7 +18,7 @@ use muster_proto::worker::{
     self, Bytes, Call, Command, Join, Recalled, Refused, Registration, SlotCall, SlotLost,
     SlotReady, Welcome, WireError, flag,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -46,6 +46,10 @@ pub struct Workers {
     unsent: Vec<SlotId>,
     frames: Vec<Frame>,
     events: VecDeque<CoreEvent>,
+    /// Keys that were revoked: their links stay open until they end, and nothing is read there.
+    revoked: FxHashSet<String>,
+    /// TCP comes without keys, so nobody there may offer to run what clients send.
+    keyless_tcp: bool,
     last_worker: u32,
     last_slot: u32,
 }
@@ -64,6 +68,8 @@ pub struct WorkerLink {
     pub registration: Rc<Registration>,
     /// Where it connects from.
     pub address: String,
+    /// The public key it came with; "" without one.
+    user: String,
     slots: Vec<SlotId>,
 }
 
@@ -90,6 +96,8 @@ impl Workers {
             unsent: Vec::new(),
             frames: Vec::with_capacity(8),
             events: VecDeque::new(),
+            revoked: FxHashSet::default(),
+            keyless_tcp: ids.keyless_tcp,
             last_worker: ids.worker,
             last_slot: ids.slot,
         }
@@ -140,6 +148,9 @@ impl Workers {
     fn read(&mut self, frames: &mut Vec<Frame>) {
         if frames.len() == 2 && self.disconnect.matches(&frames[1]) {
             self.peer_gone(&frames[0]);
+            return;
+        }
+        if !self.revoked.is_empty() && self.is_revoked(&frames[0]) {
             return;
         }
         let command = frames
@@ -262,6 +273,12 @@ impl Workers {
             refuse(self, code, message);
             return Ok(());
         }
+        if self.keyless_tcp && (registration.allow_run || registration.allow_apply) {
+            let message = "this broker listens on TCP without keys, so whoever reaches it could run \
+                           anything: a worker with --allow-run or --allow-apply is not taken in";
+            refuse(self, Code::Forbidden, message.into());
+            return Ok(());
+        }
         let known = self.by_token.get(registration.token.as_str()).copied();
         let id = known.unwrap_or_else(|| {
             self.last_worker += 1;
@@ -276,6 +293,7 @@ impl Workers {
             .property("Peer-Address")
             .filter(|peer| !peer.is_empty());
         let address = peer.unwrap_or_else(|| registration.host.clone());
+        let user = frames[0].property("User-Id").unwrap_or_default();
         self.by_token.insert(registration.token.as_str().into(), id);
         let slots = match self.workers.remove(&id) {
             Some(old) => {
@@ -304,6 +322,7 @@ impl Workers {
             control: Some(routing.clone()),
             registration,
             address,
+            user,
             slots,
         };
         self.workers.insert(id, link);
@@ -520,6 +539,28 @@ impl Workers {
             .map_or("?", |link| &link.registration.name)
     }
 
+    fn is_revoked(&self, frame: &Frame) -> bool {
+        frame
+            .property("User-Id")
+            .is_some_and(|user| self.revoked.contains(&user))
+    }
+
+    /// Forgets the workers that came with a key, which is worth nothing from now on.
+    pub fn revoke(&mut self, user: &str) -> Vec<CoreEvent> {
+        self.revoked.insert(user.to_owned());
+        let theirs = self.workers.iter().filter(|(_, link)| link.user == user);
+        let mut ids: Vec<WorkerId> = theirs.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let gone = ids.into_iter().map(|worker| {
+            self.forget(worker);
+            Event::WorkerGone {
+                worker,
+                reason: EndReason::Disconnected,
+            }
+        });
+        gone.collect()
+    }
+
     /// Packs a call for a slot. It goes out with [`Self::flush`].
     ///
     /// Returns the slot when its link is gone.
@@ -628,6 +669,8 @@ pub struct Ids {
     pub worker: u32,
     /// The last slot's number.
     pub slot: u32,
+    /// TCP comes without keys.
+    pub keyless_tcp: bool,
 }
 
 /// A call on its way to a slot.

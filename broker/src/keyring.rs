@@ -1,0 +1,429 @@
+//! The keys that the broker knows: its own, and those of whoever may come in.
+//!
+//! They live in the cluster's state directory (0700), each file 0600: `server.json` with the
+//! broker's own pair, `keys.json` with public keys and their rights, and a connection file per
+//! role with the first key of that role, to be copied to other machines.
+
+use muster_proto::connection::{Connection, ConnectionError, Curve, Role};
+use muster_proto::socket::{Keypair, SocketError, curve_keypair};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use wildmatch::WildMatch;
+
+/// Keys of one cluster; more would be a mistake in a script.
+const KEYS_MAX: usize = 100_000;
+
+/// What a key may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// What people call it, unique.
+    pub name: String,
+    /// The kind of peer it is for.
+    pub role: Role,
+    /// Globs over the methods it may call; empty: all.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// The public key (Z85).
+    pub public_key: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// It lets nobody in any more.
+    #[serde(default)]
+    pub is_revoked: bool,
+}
+
+impl Key {
+    /// Whether it may call this method.
+    pub fn allows(&self, method: &str) -> bool {
+        self.methods.is_empty()
+            || self
+                .methods
+                .iter()
+                .any(|glob| WildMatch::new(glob).matches(method))
+    }
+}
+
+/// Why the keys can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// There is no place for them.
+    #[error("neither XDG_STATE_HOME nor HOME says where keys can be kept")]
+    NoHome,
+    /// Somebody else could read them.
+    #[error("{}: {reason}", path.display())]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system refused.
+    #[error("{}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A name that is taken, or that no key has.
+    #[error("{0}")]
+    Name(String),
+    /// No key pair could be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A connection file.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
+/// The broker's keys, shared with the thread that judges newcomers.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    dir: PathBuf,
+    server: Arc<ServerKey>,
+    /// By public key.
+    keys: Arc<RwLock<BTreeMap<String, Arc<Key>>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ServerKey {
+    public_key: String,
+    secret_key: String,
+}
+
+impl std::fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ServerKey({})", self.public_key)
+    }
+}
+
+impl Keyring {
+    /// Reads the keys in `dir`, or makes the broker's own at the first start.
+    ///
+    /// # Errors
+    /// [`KeyringError`]: the directory is not private, or a file is damaged.
+    pub fn open(dir: &Path) -> Result<Self, KeyringError> {
+        private_dir(dir)?;
+        let server_path = dir.join("server.json");
+        let server = match read_json::<ServerKey>(&server_path)? {
+            Some(server) => server,
+            None => {
+                let Keypair { public, secret } = curve_keypair()?;
+                let server = ServerKey {
+                    public_key: public,
+                    secret_key: secret,
+                };
+                write_json(&server_path, &server)?;
+                server
+            }
+        };
+        let list: Vec<Key> = read_json(&dir.join("keys.json"))?.unwrap_or_default();
+        let keys = list
+            .into_iter()
+            .map(|key| (key.public_key.clone(), Arc::new(key)));
+        Ok(Keyring {
+            dir: dir.to_owned(),
+            server: Arc::new(server),
+            keys: Arc::new(RwLock::new(keys.collect())),
+        })
+    }
+
+    /// The broker's secret key (Z85).
+    pub fn server_secret(&self) -> &str {
+        &self.server.secret_key
+    }
+
+    /// The broker's public key (Z85).
+    pub fn server_public(&self) -> &str {
+        &self.server.public_key
+    }
+
+    /// The key, unless it is unknown or revoked.
+    pub fn find(&self, public_key: &str) -> Option<Arc<Key>> {
+        self.read()
+            .get(public_key)
+            .filter(|key| !key.is_revoked)
+            .cloned()
+    }
+
+    /// Every key, by name.
+    pub fn list(&self) -> Vec<Arc<Key>> {
+        let mut list: Vec<_> = self.read().values().cloned().collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
+    }
+
+    /// Makes a key and gives it with its secret, which is kept nowhere else.
+    ///
+    /// # Errors
+    /// [`KeyringError::Name`] when the name is taken.
+    pub fn issue(
+        &self,
+        name: &str,
+        role: Role,
+        methods: Vec<String>,
+        now_s: u64,
+    ) -> Result<Curve, KeyringError> {
+        let Keypair { public, secret } = curve_keypair()?;
+        let key = Key {
+            name: name.to_owned(),
+            role,
+            methods,
+            public_key: public.clone(),
+            created: now_s,
+            is_revoked: false,
+        };
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.values().any(|key| key.name == name && !key.is_revoked) {
+            return Err(KeyringError::Name(format!("a key is named {name} already")));
+        }
+        if keys.len() >= KEYS_MAX {
+            return Err(KeyringError::Name(format!(
+                "there are {KEYS_MAX} keys already"
+            )));
+        }
+        keys.insert(public.clone(), Arc::new(key));
+        self.save(&keys)?;
+        let server_key = self.server.public_key.clone();
+        Ok(Curve {
+            server_key,
+            public_key: public,
+            secret_key: secret,
+            role,
+        })
+    }
+
+    /// Revokes the key with this name; gives its public key.
+    ///
+    /// # Errors
+    /// [`KeyringError::Name`] when there is none.
+    pub fn revoke(&self, name: &str) -> Result<String, KeyringError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let found = keys
+            .values()
+            .find(|key| key.name == name && !key.is_revoked)
+            .cloned();
+        let Some(key) = found else {
+            return Err(KeyringError::Name(format!("no key is named {name}")));
+        };
+        let revoked = Key {
+            is_revoked: true,
+            ..Key::clone(&key)
+        };
+        keys.insert(key.public_key.clone(), Arc::new(revoked));
+        self.save(&keys)?;
+        Ok(key.public_key.clone())
+    }
+
+    /// Writes a connection file per role for other machines, with the role's first key, which is
+    /// made if there is none.
+    ///
+    /// # Errors
+    /// [`KeyringError`].
+    pub fn write_role_files(&self, remote: &Connection) -> Result<Vec<PathBuf>, KeyringError> {
+        let roles = [
+            (Role::Client, "client"),
+            (Role::Worker, "worker"),
+            (Role::Admin, "admin"),
+        ];
+        let mut paths = Vec::new();
+        for (role, name) in roles {
+            let path = self.dir.join(format!("{name}.json"));
+            let kept = Connection::read(&path).ok().and_then(|old| old.curve);
+            let kept = kept.filter(|curve| {
+                curve.server_key == self.server.public_key && self.find(&curve.public_key).is_some()
+            });
+            let curve = match kept {
+                Some(curve) => curve,
+                None => self.issue(&self.free_name(name), role, Vec::new(), remote.started)?,
+            };
+            Connection {
+                curve: Some(curve),
+                ..remote.clone()
+            }
+            .write(&path)?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    fn free_name(&self, wished: &str) -> String {
+        let taken = |name: &str| {
+            self.read()
+                .values()
+                .any(|key| key.name == name && !key.is_revoked)
+        };
+        let numbered = (2..).map(|n: u32| format!("{wished}-{n}"));
+        let mut names = std::iter::once(wished.to_owned()).chain(numbered);
+        names
+            .find(|name| !taken(name))
+            .expect("there are more numbers than keys")
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Key>>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn save(&self, keys: &BTreeMap<String, Arc<Key>>) -> Result<(), KeyringError> {
+        let list: Vec<&Key> = keys.values().map(Arc::as_ref).collect();
+        write_json(&self.dir.join("keys.json"), &list)
+    }
+}
+
+fn private_dir(dir: &Path) -> Result<(), KeyringError> {
+    let io = |source| KeyringError::Io {
+        path: dir.into(),
+        source,
+    };
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(dir)
+        .map_err(io)?;
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let folder = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(dir)
+        .map_err(io)?;
+    let found = folder.metadata().map_err(io)?;
+    let own = rustix::process::geteuid().as_raw();
+    let mode = found.mode() & 0o777;
+    if found.uid() != own || mode & 0o077 != 0 {
+        let reason = format!("holds keys, so it must be yours with mode 0700, not {mode:04o}");
+        return Err(KeyringError::Unsafe {
+            path: dir.into(),
+            reason,
+        });
+    }
+    Ok(())
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, KeyringError> {
+    match fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| KeyringError::Invalid {
+                    path: path.into(),
+                    reason: error.to_string(),
+                })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeyringError::Io {
+            path: path.into(),
+            source,
+        }),
+    }
+}
+
+/// Writes with mode 0600, whole or not at all.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), KeyringError> {
+    let io = |source| KeyringError::Io {
+        path: path.into(),
+        source,
+    };
+    let text = serde_json::to_vec_pretty(value).map_err(|error| io(error.into()))?;
+    let fresh = path.with_extension("json.new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh);
+    let mut file = opened.map_err(io)?;
+    file.write_all(&text).map_err(io)?;
+    fs::rename(&fresh, path).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn keyring(folder: &Path) -> Keyring {
+        Keyring::open(&folder.join("keys")).unwrap()
+    }
+
+    #[test]
+    fn keys_outlive_the_broker_and_revoked_ones_let_nobody_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = keyring(folder.path());
+        let curve = ring
+            .issue("anna", Role::Client, vec!["math.*".into()], 1)
+            .unwrap();
+        assert!(ring.issue("anna", Role::Admin, vec![], 2).is_err());
+        let again = keyring(folder.path());
+        assert_eq!(again.server_public(), ring.server_public());
+        let key = again.find(&curve.public_key).unwrap();
+        assert!(key.allows("math.add") && !key.allows("os.system"));
+        assert_eq!(again.revoke("anna").unwrap(), curve.public_key);
+        assert!(again.find(&curve.public_key).is_none());
+        assert!(again.revoke("anna").is_err());
+        assert!(again.issue("anna", Role::Client, vec![], 3).is_ok());
+    }
+
+    #[test]
+    fn every_file_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = keyring(folder.path());
+        ring.issue("a", Role::Worker, vec![], 1).unwrap();
+        for entry in fs::read_dir(folder.path().join("keys")).unwrap() {
+            let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(
+            Keyring::open(&open),
+            Err(KeyringError::Unsafe { .. })
+        ));
+    }
+
+    #[test]
+    fn role_files_keep_their_keys_when_addresses_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = keyring(folder.path());
+        let remote = Connection {
+            version: 1,
+            name: "c".into(),
+            host: "h".into(),
+            pid: 1,
+            started: 1,
+            frontend: "tcp://h:1".into(),
+            backend: String::new(),
+            workers: String::new(),
+            events: String::new(),
+            curve: None,
+        };
+        let paths = ring.write_role_files(&remote).unwrap();
+        let before = Connection::read(&paths[0]).unwrap();
+        let moved = Connection {
+            frontend: "tcp://h:2".into(),
+            ..remote
+        };
+        ring.write_role_files(&moved).unwrap();
+        let after = Connection::read(&paths[0]).unwrap();
+        assert_eq!(
+            (after.curve, after.frontend),
+            (before.curve, "tcp://h:2".into())
+        );
+    }
+}
