@@ -65,7 +65,8 @@ pub enum Command {
 }
 
 impl Command {
-    const ALL: [Command; 23] = [
+    /// Every command, those to the broker first.
+    pub const ALL: [Command; 23] = [
         Command::Register,
         Command::Changed,
         Command::Heartbeat,
