@@ -111,16 +111,24 @@ impl Connection {
     pub fn read(path: &Path) -> Result<Self, ConnectionError> {
         let io = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => ConnectionError::Missing { path: path.into() },
-            _ => ConnectionError::Io { path: path.into(), source },
+            _ => ConnectionError::Io {
+                path: path.into(),
+                source,
+            },
         };
         let bytes = fs::metadata(path).map_err(io)?.len();
         if bytes > FILE_BYTES_MAX {
             let reason = format!("{bytes} bytes, limit {FILE_BYTES_MAX}");
-            return Err(ConnectionError::Invalid { path: path.into(), reason });
+            return Err(ConnectionError::Invalid {
+                path: path.into(),
+                reason,
+            });
         }
         let text = fs::read(path).map_err(io)?;
-        Self::parse(&text)
-            .map_err(|reason| ConnectionError::Invalid { path: path.into(), reason })
+        Self::parse(&text).map_err(|reason| ConnectionError::Invalid {
+            path: path.into(),
+            reason,
+        })
     }
 
     /// Reads the file's text.
@@ -131,7 +139,10 @@ impl Connection {
         let connection: Connection =
             serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if connection.version != VERSION {
-            return Err(format!("version {}, this program reads {VERSION}", connection.version));
+            return Err(format!(
+                "version {}, this program reads {VERSION}",
+                connection.version
+            ));
         }
         Ok(connection)
     }
@@ -141,7 +152,10 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::Io`].
     pub fn write(&self, path: &Path) -> Result<(), ConnectionError> {
-        let io = |source| ConnectionError::Io { path: path.into(), source };
+        let io = |source| ConnectionError::Io {
+            path: path.into(),
+            source,
+        };
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| io(e.into()))?;
         text.push(b'\n');
         let fresh = path.with_extension("json.new");
@@ -188,7 +202,10 @@ mod tests {
         example().write(&path).unwrap();
         example().write(&path).unwrap();
         assert_eq!(Connection::read(&path).unwrap(), example());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -197,7 +214,11 @@ mod tests {
         let more = text.replacen('{', "{\"later\":[1],", 1);
         assert_eq!(Connection::parse(more.as_bytes()).unwrap(), example());
         let newer = text.replace("\"version\":1", "\"version\":2");
-        assert!(Connection::parse(newer.as_bytes()).unwrap_err().contains("version 2"));
+        assert!(
+            Connection::parse(newer.as_bytes())
+                .unwrap_err()
+                .contains("version 2")
+        );
         assert!(Connection::parse(b"{").is_err());
     }
 

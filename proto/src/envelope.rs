@@ -58,11 +58,26 @@ pub fn split<F: AsRef<[u8]>>(frames: &[F]) -> Result<Envelope, EnvelopeError> {
     let frames_max = limits::MESSAGE_FRAMES_MAX;
     match frames.len() {
         0 | 1 => return Err(EnvelopeError::Empty),
-        2 => return Ok(Envelope { path: 1..1, has_delimiter: false, body: 1 }),
-        n if n > frames_max => return Err(EnvelopeError::TooManyFrames { frames: n, frames_max }),
+        2 => {
+            return Ok(Envelope {
+                path: 1..1,
+                has_delimiter: false,
+                body: 1,
+            });
+        }
+        n if n > frames_max => {
+            return Err(EnvelopeError::TooManyFrames {
+                frames: n,
+                frames_max,
+            });
+        }
         _ => {}
     }
-    let bare = Envelope { path: 1..1, has_delimiter: false, body: 1 };
+    let bare = Envelope {
+        path: 1..1,
+        has_delimiter: false,
+        body: 1,
+    };
     let is_request_id = size(1) == 4 && size(2) == 0;
     if is_json(frames[1].as_ref()) && !is_request_id {
         return Ok(bare);
@@ -77,14 +92,23 @@ pub fn split<F: AsRef<[u8]>>(frames: &[F]) -> Result<Envelope, EnvelopeError> {
     }
     let bytes = (1..delimiter).map(size).sum();
     if bytes > limits::PATH_BYTES_MAX {
-        return Err(EnvelopeError::PathTooLong { bytes, bytes_max: limits::PATH_BYTES_MAX });
+        return Err(EnvelopeError::PathTooLong {
+            bytes,
+            bytes_max: limits::PATH_BYTES_MAX,
+        });
     }
-    Ok(Envelope { path: 1..delimiter + 1, has_delimiter: true, body: delimiter + 1 })
+    Ok(Envelope {
+        path: 1..delimiter + 1,
+        has_delimiter: true,
+        body: delimiter + 1,
+    })
 }
 
 /// Whether a body is JSON: its first byte other than white space is `{` or `[`.
 pub fn is_json(body: &[u8]) -> bool {
-    let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    let first = body
+        .iter()
+        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     matches!(first, Some(b'{' | b'['))
 }
 
@@ -101,8 +125,14 @@ mod tests {
         assert_eq!(split_text(&["id", "", "{}"]), Ok((1..2, true, 2)));
         assert_eq!(split_text(&["id", "reqi", "", "{}"]), Ok((1..3, true, 3)));
         assert_eq!(split_text(&["id", "{}"]), Ok((1..1, false, 1)));
-        assert_eq!(split_text(&["id", "p1", "p2", "p3", "p4", "", "x"]), Ok((1..6, true, 6)));
-        assert_eq!(split_text(&["id", "p1", "p2", "p3", "p4", "p5", "", "x"]), Ok((1..1, false, 1)));
+        assert_eq!(
+            split_text(&["id", "p1", "p2", "p3", "p4", "", "x"]),
+            Ok((1..6, true, 6))
+        );
+        assert_eq!(
+            split_text(&["id", "p1", "p2", "p3", "p4", "p5", "", "x"]),
+            Ok((1..1, false, 1))
+        );
         assert_eq!(split_text(&["id", "Hello"]), Ok((1..1, false, 1)));
         assert_eq!(split_text(&["id", "", ""]), Ok((1..2, true, 2)));
         assert_eq!(split_text(&["id", "a", ""]), Ok((1..1, false, 1)));
@@ -116,14 +146,20 @@ mod tests {
 
     #[test]
     fn a_json_frame_without_a_delimiter_is_the_body_whatever_follows() {
-        assert_eq!(split_text(&["id", "{\"a\":1}", "", "x"]), Ok((1..1, false, 1)));
+        assert_eq!(
+            split_text(&["id", "{\"a\":1}", "", "x"]),
+            Ok((1..1, false, 1))
+        );
     }
 
     #[test]
     fn caps_are_named() {
         assert_eq!(split_text(&["id"]), Err(EnvelopeError::Empty));
         let many = vec!["x"; 65];
-        assert!(matches!(split_text(&many), Err(EnvelopeError::TooManyFrames { frames: 65, .. })));
+        assert!(matches!(
+            split_text(&many),
+            Err(EnvelopeError::TooManyFrames { frames: 65, .. })
+        ));
         let long = "p".repeat(1_025);
         assert!(matches!(
             split_text(&["id", &long, "", "x"]),

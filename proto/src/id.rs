@@ -83,7 +83,11 @@ mod tests {
 
     #[test]
     fn a_dispatch_id_survives_the_wire() {
-        let id = DispatchId { epoch: Epoch(u64::MAX - 1), call: CallId(0x0102), attempt: 7 };
+        let id = DispatchId {
+            epoch: Epoch(u64::MAX - 1),
+            call: CallId(0x0102),
+            attempt: 7,
+        };
         assert_eq!(DispatchId::from_bytes(&id.to_bytes()), Some(id));
         assert_eq!(DispatchId::from_bytes(&id.to_bytes()[1..]), None);
     }

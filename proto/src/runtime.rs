@@ -85,7 +85,10 @@ impl RuntimeDir {
             return Err(RuntimeError::BadName(cluster.chars().take(64).collect()));
         }
         let base = base.map_or_else(base_default, Path::to_path_buf);
-        Ok(RuntimeDir { path: base.join(cluster), cluster: cluster.to_owned() })
+        Ok(RuntimeDir {
+            path: base.join(cluster),
+            cluster: cluster.to_owned(),
+        })
     }
 
     /// Every cluster that has a directory below `base` or the user's default place, by name.
@@ -93,8 +96,9 @@ impl RuntimeDir {
         let base = base.map_or_else(base_default, Path::to_path_buf);
         let entries = fs::read_dir(&base).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut found: Vec<_> =
-            names.filter_map(|name| Self::locate(&name, Some(&base)).ok()).collect();
+        let mut found: Vec<_> = names
+            .filter_map(|name| Self::locate(&name, Some(&base)).ok())
+            .collect();
         found.retain(|dir| dir.connection_path().is_file());
         found.sort_by(|a, b| a.cluster.cmp(&b.cluster));
         found
@@ -120,8 +124,11 @@ impl RuntimeDir {
     /// # Errors
     /// [`RuntimeError::PathTooLong`] when no socket address can hold it.
     pub fn endpoint(&self, name: &str) -> Result<String, RuntimeError> {
-        let path = std::path::absolute(self.path.join(name))
-            .map_err(|source| RuntimeError::Io { path: self.path.clone(), source })?;
+        let path =
+            std::path::absolute(self.path.join(name)).map_err(|source| RuntimeError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
         let bytes = path.as_os_str().len();
         if bytes > IPC_PATH_BYTES_MAX {
             return Err(RuntimeError::PathTooLong { path, bytes });
@@ -136,10 +143,16 @@ impl RuntimeDir {
     pub fn create(&self) -> Result<(), RuntimeError> {
         let parent = self.path.parent().unwrap_or(Path::new("."));
         for folder in [parent, &self.path] {
-            let made = DirBuilder::new().mode(0o700).recursive(folder == parent).create(folder);
+            let made = DirBuilder::new()
+                .mode(0o700)
+                .recursive(folder == parent)
+                .create(folder);
             match made {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(RuntimeError::Io { path: folder.into(), source: error });
+                    return Err(RuntimeError::Io {
+                        path: folder.into(),
+                        source: error,
+                    });
                 }
                 _ => {}
             }
@@ -153,25 +166,39 @@ impl RuntimeDir {
     /// [`RuntimeError::Unsafe`], or [`RuntimeError::Io`] when it isn't there.
     pub fn verify(&self) -> Result<(), RuntimeError> {
         let folder = open_folder(&self.path)?;
-        let reason = |reason: String| RuntimeError::Unsafe { path: self.path.clone(), reason };
-        let found = folder
-            .metadata()
-            .map_err(|source| RuntimeError::Io { path: self.path.clone(), source })?;
+        let reason = |reason: String| RuntimeError::Unsafe {
+            path: self.path.clone(),
+            reason,
+        };
+        let found = folder.metadata().map_err(|source| RuntimeError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         let own = rustix::process::geteuid().as_raw();
         if found.uid() != own {
-            return Err(reason(format!("belongs to user {}, not to {own}", found.uid())));
+            return Err(reason(format!(
+                "belongs to user {}, not to {own}",
+                found.uid()
+            )));
         }
         let mode = found.mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(reason(format!("mode {mode:04o} lets others in; chmod 700 it")));
+            return Err(reason(format!(
+                "mode {mode:04o} lets others in; chmod 700 it"
+            )));
         }
         // Whoever can rename in the parent can put another directory here.
         let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
-        let parent = fs::metadata(parent.unwrap_or(Path::new(".")))
-            .map_err(|source| RuntimeError::Io { path: self.path.clone(), source })?;
+        let parent =
+            fs::metadata(parent.unwrap_or(Path::new("."))).map_err(|source| RuntimeError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
         let sticky = parent.mode() & 0o1000 != 0;
         if ![own, 0].contains(&parent.uid()) || (parent.mode() & 0o022 != 0 && !sticky) {
-            return Err(reason("its parent directory can be changed by others".into()));
+            return Err(reason(
+                "its parent directory can be changed by others".into(),
+            ));
         }
         Ok(())
     }
@@ -184,16 +211,21 @@ impl RuntimeDir {
         let file = self.lock_file(true)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(RuntimeError::Held { path: self.path.clone() }),
-            Err(TryLockError::Error(source)) => {
-                Err(RuntimeError::Io { path: self.path.clone(), source })
-            }
+            Err(TryLockError::WouldBlock) => Err(RuntimeError::Held {
+                path: self.path.clone(),
+            }),
+            Err(TryLockError::Error(source)) => Err(RuntimeError::Io {
+                path: self.path.clone(),
+                source,
+            }),
         }
     }
 
     /// Whether a living broker holds the lock; a connection file without one is stale.
     pub fn is_live(&self) -> bool {
-        let Ok(file) = self.lock_file(false) else { return false };
+        let Ok(file) = self.lock_file(false) else {
+            return false;
+        };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
@@ -213,15 +245,20 @@ impl RuntimeDir {
 
 fn open_folder(path: &Path) -> Result<File, RuntimeError> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|source| {
-        match source.raw_os_error() {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|source| match source.raw_os_error() {
             Some(libc::ELOOP | libc::ENOTDIR) => RuntimeError::Unsafe {
                 path: path.into(),
                 reason: "is a symbolic link or no directory".into(),
             },
-            _ => RuntimeError::Io { path: path.into(), source },
-        }
-    })
+            _ => RuntimeError::Io {
+                path: path.into(),
+                source,
+            },
+        })
 }
 
 fn base_default() -> PathBuf {
@@ -237,7 +274,11 @@ fn base_default() -> PathBuf {
 /// Where keys and logs of `cluster` live: `$XDG_STATE_HOME/muster/NAME`, else below
 /// `~/.local/state`; `None` without a home.
 pub fn state_dir(cluster: &str) -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from)
+    };
     let base = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
     Some(base.join("muster").join(cluster))
 }
@@ -256,7 +297,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = dir_in(folder.path());
         dir.create().unwrap();
-        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         dir.create().unwrap();
     }
 
@@ -291,7 +335,10 @@ mod tests {
     #[test]
     fn names_that_are_paths_are_refused_and_long_paths_named() {
         for name in ["", "..", "a/b", ".x", "ü"] {
-            assert!(matches!(RuntimeDir::locate(name, None), Err(RuntimeError::BadName(_))));
+            assert!(matches!(
+                RuntimeDir::locate(name, None),
+                Err(RuntimeError::BadName(_))
+            ));
         }
         let deep = PathBuf::from(format!("/{}", "d".repeat(120)));
         let dir = RuntimeDir::locate("c", Some(&deep)).unwrap();

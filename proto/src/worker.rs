@@ -271,13 +271,19 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn bytes(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], WireError> {
-        let (head, rest) = self.rest.split_at_checked(count).ok_or(WireError::Malformed { what })?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(WireError::Malformed { what })?;
         self.rest = rest;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], WireError> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(WireError::Malformed { what })?;
+        let (head, rest) = self
+            .rest
+            .split_first_chunk()
+            .ok_or(WireError::Malformed { what })?;
         self.rest = rest;
         Ok(*head)
     }
@@ -392,7 +398,10 @@ impl<'a> Call<'a> {
 
     /// The records of a packed frame; ends after the first malformed one.
     pub fn unpack(frame: &'a [u8]) -> impl Iterator<Item = Result<Call<'a>, WireError>> {
-        Records { cursor: Cursor { rest: frame }, take: Call::take }
+        Records {
+            cursor: Cursor { rest: frame },
+            take: Call::take,
+        }
     }
 
     fn take(cursor: &mut Cursor<'a>) -> Result<Self, WireError> {
@@ -451,7 +460,10 @@ impl<'a> Reply<'a> {
 
     /// The records of a packed frame; ends after the first malformed one.
     pub fn unpack(frame: &'a [u8]) -> impl Iterator<Item = Result<Reply<'a>, WireError>> {
-        Records { cursor: Cursor { rest: frame }, take: Reply::take }
+        Records {
+            cursor: Cursor { rest: frame },
+            take: Reply::take,
+        }
     }
 
     fn take(cursor: &mut Cursor<'a>) -> Result<Self, WireError> {
@@ -500,9 +512,16 @@ impl Head {
         })
     }
 
-    fn body<'a>(&self, cursor: &mut Cursor<'a>, what: &'static str) -> Result<Bytes<'a>, WireError> {
+    fn body<'a>(
+        &self,
+        cursor: &mut Cursor<'a>,
+        what: &'static str,
+    ) -> Result<Bytes<'a>, WireError> {
         if self.flags & flag::OWN_FRAME != 0 {
-            return Ok(Bytes::OwnFrame { start: self.start, len: self.len });
+            return Ok(Bytes::OwnFrame {
+                start: self.start,
+                len: self.len,
+            });
         }
         cursor.bytes(self.len as usize, what).map(Bytes::Inline)
     }
@@ -549,7 +568,10 @@ impl SlotCall {
 
     /// The records of a packed frame; ends after the first malformed one.
     pub fn unpack(frame: &[u8]) -> impl Iterator<Item = Result<SlotCall, WireError>> + '_ {
-        Records { cursor: Cursor { rest: frame }, take: SlotCall::take }
+        Records {
+            cursor: Cursor { rest: frame },
+            take: SlotCall::take,
+        }
     }
 
     fn take(cursor: &mut Cursor<'_>) -> Result<Self, WireError> {
@@ -580,12 +602,18 @@ impl Recalled {
 
     /// The records of a packed frame; ends after the first malformed one.
     pub fn unpack(frame: &[u8]) -> impl Iterator<Item = Result<Recalled, WireError>> + '_ {
-        Records { cursor: Cursor { rest: frame }, take: Recalled::take }
+        Records {
+            cursor: Cursor { rest: frame },
+            take: Recalled::take,
+        }
     }
 
     fn take(cursor: &mut Cursor<'_>) -> Result<Self, WireError> {
         let call = SlotCall::take(cursor)?;
-        Ok(Recalled { call, given_back: cursor.u8("recalled")? != 0 })
+        Ok(Recalled {
+            call,
+            given_back: cursor.u8("recalled")? != 0,
+        })
     }
 }
 
@@ -638,7 +666,12 @@ impl<'a> StreamItem<'a> {
             3 => StreamKind::Item,
             _ => return Err(WireError::Malformed { what: WHAT }),
         };
-        Ok(StreamItem { dispatch, seq, kind, value: cursor.rest })
+        Ok(StreamItem {
+            dispatch,
+            seq,
+            kind,
+            value: cursor.rest,
+        })
     }
 }
 
@@ -647,7 +680,11 @@ mod tests {
     use super::*;
 
     fn dispatch(call: u64) -> DispatchId {
-        DispatchId { epoch: Epoch(77), call: CallId(call), attempt: 2 }
+        DispatchId {
+            epoch: Epoch(77),
+            call: CallId(call),
+            attempt: 2,
+        }
     }
 
     #[test]
@@ -657,8 +694,14 @@ mod tests {
                 assert_eq!(command.frame(), [VERSION, byte]);
             }
         }
-        assert_eq!(Command::read(&[2, 1]), Err(WireError::Version { version: 2 }));
-        assert_eq!(Command::read(&[1, 0x7f]), Err(WireError::UnknownCommand { byte: 0x7f }));
+        assert_eq!(
+            Command::read(&[2, 1]),
+            Err(WireError::Version { version: 2 })
+        );
+        assert_eq!(
+            Command::read(&[1, 0x7f]),
+            Err(WireError::UnknownCommand { byte: 0x7f })
+        );
         assert!(Command::read(b"abc").is_err());
     }
 
@@ -678,7 +721,10 @@ mod tests {
         let second = Call {
             seq: 2,
             flags: flag::OWN_FRAME,
-            body: Bytes::OwnFrame { start: 9, len: 1 << 20 },
+            body: Bytes::OwnFrame {
+                start: 9,
+                len: 1 << 20,
+            },
             ..first
         };
         let mut frame = Vec::new();
@@ -709,13 +755,24 @@ mod tests {
 
     #[test]
     fn recalls_and_stream_items_survive_the_wire() {
-        let call = SlotCall { slot: 3, seq: 8, dispatch: dispatch(4) };
-        let recalled = Recalled { call, given_back: true };
+        let call = SlotCall {
+            slot: 3,
+            seq: 8,
+            dispatch: dispatch(4),
+        };
+        let recalled = Recalled {
+            call,
+            given_back: true,
+        };
         let mut frame = Vec::new();
         recalled.pack(&mut frame);
         assert_eq!(Recalled::unpack(&frame).collect::<Vec<_>>(), [Ok(recalled)]);
-        let item =
-            StreamItem { dispatch: dispatch(4), seq: 1, kind: StreamKind::Item, value: b"[1]" };
+        let item = StreamItem {
+            dispatch: dispatch(4),
+            seq: 1,
+            kind: StreamKind::Item,
+            value: b"[1]",
+        };
         frame.clear();
         item.pack(&mut frame);
         assert_eq!(StreamItem::unpack(&frame), Ok(item));

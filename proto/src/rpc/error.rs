@@ -19,7 +19,11 @@ pub struct RpcError {
 impl RpcError {
     /// The code with its standard message and no data.
     pub fn new(code: Code) -> Self {
-        RpcError { code: code.number(), message: code.message().to_owned(), data: None }
+        RpcError {
+            code: code.number(),
+            message: code.message().to_owned(),
+            data: None,
+        }
     }
 
     /// The same with another message.

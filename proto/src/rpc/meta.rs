@@ -51,7 +51,9 @@ impl Meta {
         let meta: Meta = serde_json::from_str(raw).map_err(|error| {
             let text = error.to_string();
             // The position is one within `meta`, of no use to the caller.
-            let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(head, _)| head);
+            let reason = text
+                .rsplit_once(" at line ")
+                .map_or(text.as_str(), |(head, _)| head);
             format!("meta: {reason}")
         })?;
         if meta.attempts_max == Some(0) {
@@ -60,7 +62,11 @@ impl Meta {
         if let Some(priority) = meta.priority.filter(|p| !(-10..=10).contains(p)) {
             return Err(format!("meta: priority is {priority}, from -10 to 10"));
         }
-        let texts = [("key", &meta.key), ("to", &meta.to), ("parent", &meta.parent)];
+        let texts = [
+            ("key", &meta.key),
+            ("to", &meta.to),
+            ("parent", &meta.parent),
+        ];
         for (name, text) in texts {
             let bytes = text.as_ref().map_or(1, String::len);
             if !(1..=limits::KEY_BYTES_MAX).contains(&bytes) {

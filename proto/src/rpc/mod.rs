@@ -15,5 +15,5 @@ mod write;
 pub use error::RpcError;
 pub use meta::Meta;
 pub use read::{Body, CallView, Refused, read};
-pub use reply::{ReplyView, read_reply, read_replies};
+pub use reply::{ReplyView, read_replies, read_reply};
 pub use write::{error_reply, insert_id, result_reply};

@@ -75,7 +75,10 @@ pub fn read(body: &[u8]) -> Body<'_> {
         Err(_) => Body::Refused(Refused::unknown(RpcError::new(Code::ParseError))),
         Ok(members) if members.jsonrpc.is_none() => {
             let id = members.id.filter(|id| is_id(id));
-            Body::Foreign(Refused { id, error: RpcError::new(Code::InvalidRequest) })
+            Body::Foreign(Refused {
+                id,
+                error: RpcError::new(Code::InvalidRequest),
+            })
         }
         Ok(members) => match members.into_call(text) {
             Ok(call) => Body::Call(Box::new(call)),
@@ -96,7 +99,12 @@ fn read_batch(text: &str) -> Body<'_> {
         let error = RpcError::too_large("batch_calls", items.len(), limits::BATCH_CALLS_MAX);
         return Body::Refused(Refused::unknown(error));
     }
-    Body::Batch(items.into_iter().map(|item| read_item(item.get())).collect())
+    Body::Batch(
+        items
+            .into_iter()
+            .map(|item| read_item(item.get()))
+            .collect(),
+    )
 }
 
 fn read_item(text: &str) -> Result<CallView<'_>, Refused<'_>> {
@@ -105,12 +113,17 @@ fn read_item(text: &str) -> Result<CallView<'_>, Refused<'_>> {
         return Err(invalid());
     }
     // The text was JSON as part of the batch, so what fails here is its shape.
-    serde_json::from_str::<Members<'_>>(text).map_err(|_| invalid())?.into_call(text)
+    serde_json::from_str::<Members<'_>>(text)
+        .map_err(|_| invalid())?
+        .into_call(text)
 }
 
 /// Counts brackets outside strings only when there are enough of them to be too deep at all.
 fn too_deep(body: &[u8]) -> Option<usize> {
-    let openers = body.iter().filter(|&&byte| byte == b'[' || byte == b'{').count();
+    let openers = body
+        .iter()
+        .filter(|&&byte| byte == b'[' || byte == b'{')
+        .count();
     if openers <= limits::DEPTH_MAX {
         return None;
     }
@@ -157,40 +170,56 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn into_call(self, text: &'a str) -> Result<CallView<'a>, Refused<'a>> {
-        let id = self.id.filter(|id| is_id(id) && id.len() <= limits::ID_BYTES_MAX);
+        let id = self
+            .id
+            .filter(|id| is_id(id) && id.len() <= limits::ID_BYTES_MAX);
         let refused = |error| Refused { id, error };
         let plain = || refused(RpcError::new(Code::InvalidRequest));
         if let Some(name) = self.repeated {
-            return Err(refused(RpcError::invalid(&format!("member {name} is there twice"))));
+            return Err(refused(RpcError::invalid(&format!(
+                "member {name} is there twice"
+            ))));
         }
         if let Some(raw) = self.id.filter(|raw| raw.len() > limits::ID_BYTES_MAX) {
             let error = RpcError::too_large("id_bytes", raw.len(), limits::ID_BYTES_MAX);
             return Err(refused(error));
         }
         if self.id.is_some() && id.is_none() {
-            return Err(refused(RpcError::invalid("id is a string, a number or null")));
+            return Err(refused(RpcError::invalid(
+                "id is a string, a number or null",
+            )));
         }
         if self.jsonrpc != Some("\"2.0\"") {
             return Err(plain());
         }
         let method = self.method.and_then(unescape).ok_or_else(plain)?;
         if method.len() > limits::METHOD_BYTES_MAX {
-            let error =
-                RpcError::too_large("method_bytes", method.len(), limits::METHOD_BYTES_MAX);
+            let error = RpcError::too_large("method_bytes", method.len(), limits::METHOD_BYTES_MAX);
             return Err(refused(error));
         }
         if self.params.is_some_and(|raw| !raw.starts_with(['[', '{'])) {
-            return Err(refused(RpcError::invalid("params is an array or an object")));
+            return Err(refused(RpcError::invalid(
+                "params is an array or an object",
+            )));
         }
         let meta = match self.meta {
             None => Meta::default(),
             Some(raw) => Meta::read(raw).map_err(|why| refused(RpcError::invalid(&why)))?,
         };
         if meta.map && !self.params.is_some_and(|raw| raw.starts_with('[')) {
-            return Err(refused(RpcError::invalid("a map chunk's params is an array of items")));
+            return Err(refused(RpcError::invalid(
+                "a map chunk's params is an array of items",
+            )));
         }
         let meta_span = self.meta.map(|raw| member_span(text, raw));
-        Ok(CallView { method, id, params: self.params, meta, object: text, meta_span })
+        Ok(CallView {
+            method,
+            id,
+            params: self.params,
+            meta,
+            object: text,
+            meta_span,
+        })
     }
 }
 
@@ -206,9 +235,16 @@ fn unescape(raw: &str) -> Option<Cow<'_, str>> {
 fn member_span(text: &str, raw: &str) -> Range<usize> {
     let value = raw.as_ptr() as usize - text.as_ptr() as usize;
     let end = value + raw.len();
-    let before = text[..value].trim_end().strip_suffix(':').unwrap_or_default().trim_end();
+    let before = text[..value]
+        .trim_end()
+        .strip_suffix(':')
+        .unwrap_or_default()
+        .trim_end();
     // The key is `meta` in some spelling, none of which holds a quote.
-    let key = before.strip_suffix('"').and_then(|head| head.rfind('"')).unwrap_or(value);
+    let key = before
+        .strip_suffix('"')
+        .and_then(|head| head.rfind('"'))
+        .unwrap_or(value);
     let head = text[..key].trim_end();
     if let Some(head) = head.strip_suffix(',') {
         return head.len()..end;
@@ -330,13 +366,25 @@ mod tests {
     #[test]
     fn dropping_meta_leaves_the_other_members_byte_for_byte() {
         let cases = [
-            (r#"{"meta":{"map":true},"jsonrpc":"2.0","method":"m","params":[]}"#, r#"{"jsonrpc":"2.0","method":"m","params":[]}"#),
-            (r#"{"jsonrpc":"2.0", "meta" : {} , "method":"m"}"#, r#"{"jsonrpc":"2.0" , "method":"m"}"#),
-            (r#"{"jsonrpc":"2.0","method":"m","m\u0065ta":{}}"#, r#"{"jsonrpc":"2.0","method":"m"}"#),
+            (
+                r#"{"meta":{"map":true},"jsonrpc":"2.0","method":"m","params":[]}"#,
+                r#"{"jsonrpc":"2.0","method":"m","params":[]}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0", "meta" : {} , "method":"m"}"#,
+                r#"{"jsonrpc":"2.0" , "method":"m"}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"m","m\u0065ta":{}}"#,
+                r#"{"jsonrpc":"2.0","method":"m"}"#,
+            ),
         ];
         for (text, expected) in cases {
             let span = call(text).meta_span.unwrap();
-            assert_eq!(format!("{}{}", &text[..span.start], &text[span.end..]), expected);
+            assert_eq!(
+                format!("{}{}", &text[..span.start], &text[span.end..]),
+                expected
+            );
         }
     }
 
@@ -350,9 +398,15 @@ mod tests {
             ("[]", "meta"),
         ] {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"m","id":7,"meta":{meta}}}"#);
-            let Body::Refused(refused) = read(text.as_bytes()) else { panic!("{meta}") };
+            let Body::Refused(refused) = read(text.as_bytes()) else {
+                panic!("{meta}")
+            };
             assert_eq!((refused.id, refused.error.code), (Some("7"), -32600));
-            assert!(refused.error.to_json().contains(word), "{}", refused.error.to_json());
+            assert!(
+                refused.error.to_json().contains(word),
+                "{}",
+                refused.error.to_json()
+            );
         }
     }
 
@@ -360,9 +414,15 @@ mod tests {
     fn caps_are_named() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refused(&deep), (None, -32005));
-        let brackets = format!(r#"{{"jsonrpc":"2.0","method":"m","params":["{}"]}}"#, "[".repeat(99));
+        let brackets = format!(
+            r#"{{"jsonrpc":"2.0","method":"m","params":["{}"]}}"#,
+            "[".repeat(99)
+        );
         assert_eq!(call(&brackets).method, "m");
-        let name = format!(r#"{{"jsonrpc":"2.0","method":"{}","id":1}}"#, "n".repeat(10_000));
+        let name = format!(
+            r#"{{"jsonrpc":"2.0","method":"{}","id":1}}"#,
+            "n".repeat(10_000)
+        );
         assert_eq!(refused(&name), (Some("1"), -32005));
         let batch = format!("[{}]", vec!["1"; 1_001].join(","));
         assert_eq!(refused(&batch), (None, -32005));
@@ -372,7 +432,10 @@ mod tests {
     fn what_is_not_json_is_raw_or_a_parse_error() {
         assert!(matches!(read(b"Hello"), Body::Raw));
         assert!(matches!(read(b""), Body::Raw));
-        assert_eq!(refused("{\"jsonrpc\": \"2.0\", \"method\": \"foobar, \"params\": \"bar\"]"), (None, -32700));
+        assert_eq!(
+            refused("{\"jsonrpc\": \"2.0\", \"method\": \"foobar, \"params\": \"bar\"]"),
+            (None, -32700)
+        );
         assert!(matches!(read(b"{\"\xff\":1}"), Body::Refused(_)));
         assert!(matches!(read(br#"{"op":"add"}"#), Body::Foreign(_)));
     }
@@ -380,7 +443,9 @@ mod tests {
     #[test]
     fn a_batch_keeps_good_and_bad_items_in_order() {
         let text = r#"[{"jsonrpc":"2.0","method":"a","id":1}, 1, {"foo":"boo"}]"#;
-        let Body::Batch(items) = read(text.as_bytes()) else { panic!() };
+        let Body::Batch(items) = read(text.as_bytes()) else {
+            panic!()
+        };
         assert_eq!(items[0].as_ref().unwrap().method, "a");
         assert_eq!(items[1].as_ref().unwrap_err().error.code, -32600);
         assert_eq!(items[2].as_ref().unwrap_err().error.code, -32600);
@@ -390,6 +455,9 @@ mod tests {
 
     #[test]
     fn a_member_that_is_there_twice_is_refused() {
-        assert_eq!(refused(r#"{"jsonrpc":"2.0","method":"a","method":"b","id":1}"#), (Some("1"), -32600));
+        assert_eq!(
+            refused(r#"{"jsonrpc":"2.0","method":"a","method":"b","id":1}"#),
+            (Some("1"), -32600)
+        );
     }
 }

@@ -50,7 +50,10 @@ fn view(members: Members<'_>) -> Option<ReplyView<'_>> {
         (None, Some(error)) => Err(error),
         _ => return None,
     };
-    Some(ReplyView { id: members.id.map(RawValue::get), outcome })
+    Some(ReplyView {
+        id: members.id.map(RawValue::get),
+        outcome,
+    })
 }
 
 #[cfg(test)]

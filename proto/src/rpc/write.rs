@@ -19,7 +19,11 @@ pub fn result_reply(id: &str, result: &[u8]) -> Vec<u8> {
 /// The reply with an error: `{"jsonrpc":"2.0","error":…,"id":…}`; an unknown id is null.
 pub fn error_reply(id: Option<&str>, error: &RpcError) -> Vec<u8> {
     let object = error.to_json();
-    format!(r#"{{"jsonrpc":"2.0","error":{object},"id":{}}}"#, id.unwrap_or("null")).into_bytes()
+    format!(
+        r#"{{"jsonrpc":"2.0","error":{object},"id":{}}}"#,
+        id.unwrap_or("null")
+    )
+    .into_bytes()
 }
 
 /// Makes a call of a notification: the object with `"id":id` as its first member.
@@ -45,6 +49,9 @@ mod tests {
             error_reply(None, &RpcError::new(Code::ParseError)),
             br#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"},"id":null}"#
         );
-        assert_eq!(insert_id(r#" {"method":"m"}"#, 7), r#" {"id":7,"method":"m"}"#);
+        assert_eq!(
+            insert_id(r#" {"method":"m"}"#, 7),
+            r#" {"id":7,"method":"m"}"#
+        );
     }
 }
