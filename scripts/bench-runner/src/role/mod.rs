@@ -1,0 +1,90 @@
+//! What this program does in its other processes: proxy, workers and clients.
+
+mod client;
+mod managed_worker;
+mod proxy;
+mod rep_worker;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use std::io::{self, Read, Write};
+
+pub use client::{Outcome, Shape};
+
+/// A process of the benchmark beside the one that measures.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// libzmq's own `zmq_proxy` between a ROUTER and a DEALER.
+    Proxy {
+        /// Where clients connect.
+        #[arg(long)]
+        frontend: String,
+        /// Where REP workers connect.
+        #[arg(long)]
+        backend: String,
+    },
+    /// A stock REP socket that parses JSON-RPC and runs the functions.
+    RepWorker {
+        /// Where it connects.
+        #[arg(long)]
+        endpoint: String,
+        /// Its sockets, each with a thread.
+        #[arg(long, default_value_t = 1)]
+        sockets: u32,
+    },
+    /// A worker of the broker, with the same functions.
+    ManagedWorker {
+        /// The broker's `workers` endpoint.
+        #[arg(long)]
+        endpoint: String,
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// Its slots, each with a thread.
+        #[arg(long, default_value_t = 1)]
+        slots: u32,
+    },
+    /// A client with a socket for each endpoint, told over standard input what to do.
+    Client {
+        /// REQ instead of DEALER.
+        #[arg(long)]
+        req: bool,
+        /// Where it connects, in the order the commands number them.
+        #[arg(long)]
+        endpoint: Vec<String>,
+    },
+}
+
+impl Role {
+    /// Does it, until standard input ends.
+    ///
+    /// # Errors
+    /// When a socket fails or a reply is wrong or missing.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Role::Proxy { frontend, backend } => proxy::run(frontend, backend),
+            Role::RepWorker { endpoint, sockets } => rep_worker::run(endpoint, *sockets),
+            Role::ManagedWorker {
+                endpoint,
+                name,
+                slots,
+            } => managed_worker::run(endpoint, name, *slots),
+            Role::Client { req, endpoint } => client::run(*req, endpoint),
+        }
+    }
+}
+
+/// Tells the process that measures that this one is at work.
+fn ready() -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "ready").context("standard output")?;
+    out.flush().context("standard output")
+}
+
+/// Ends the process when the one that measures has ended, however that happened.
+fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+}

@@ -1,0 +1,313 @@
+//! Echo through the broker and through libzmq's proxy, by the same clients.
+
+use super::Measured;
+use crate::bench::Bench;
+use crate::broker::Broker;
+use crate::figure::{Aim, Figure};
+use crate::histogram::Histogram;
+use crate::process::RoleProcess;
+use crate::role::Shape;
+use crate::stats::Summary;
+use std::time::Duration;
+
+const WORKERS: usize = 4;
+
+/// What is in each call.
+const TEXT: &str = "\"All that is gold does not glitter\"";
+
+/// Workers of the broker's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Managed,
+    Lanes,
+}
+
+/// Clients and how they call.
+struct Load {
+    clients: usize,
+    req: bool,
+    in_flight: usize,
+    method: &'static str,
+    attachment_bytes: usize,
+}
+
+/// What the clients of one side saw in one round.
+struct Side {
+    per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+pub fn managed(bench: &Bench) -> anyhow::Result<Measured> {
+    let rounds = measure(bench, Kind::Managed, &DEALERS)?;
+    Ok(Measured::Figures(vec![rate(
+        bench,
+        "echo-managed",
+        "managed workers",
+        1.0,
+        &rounds,
+    )]))
+}
+
+pub fn lanes(bench: &Bench) -> anyhow::Result<Measured> {
+    let rounds = match measure(bench, Kind::Lanes, &DEALERS) {
+        Ok(rounds) => rounds,
+        Err(error) if error.is::<NoLanes>() => return Ok(Measured::Skipped(error.to_string())),
+        Err(error) => return Err(error),
+    };
+    Ok(Measured::Figures(vec![rate(
+        bench,
+        "echo-lanes",
+        "stock REP lanes",
+        0.85,
+        &rounds,
+    )]))
+}
+
+const DEALERS: Load = Load {
+    clients: 4,
+    req: false,
+    in_flight: 100,
+    method: "echo",
+    attachment_bytes: 0,
+};
+
+fn rate(bench: &Bench, row: &str, workers: &str, aim: f64, rounds: &[[Side; 2]]) -> Figure {
+    figure(
+        bench,
+        rounds,
+        |side| side.per_second,
+        Figure {
+            row: row.into(),
+            work: format!("echo, 4 DEALER clients × 100 in flight, 4 {workers}"),
+            measure: "calls/s ÷ zmq_proxy".into(),
+            aim: Aim::AtLeast(aim),
+            unit: "calls/s".into(),
+            ..Figure::default()
+        },
+    )
+}
+
+pub fn req(bench: &Bench, clients: usize) -> anyhow::Result<Measured> {
+    let load = Load {
+        clients,
+        req: true,
+        in_flight: 1,
+        method: "echo",
+        attachment_bytes: 0,
+    };
+    let rounds = measure(bench, Kind::Managed, &load)?;
+    let work = format!(
+        "echo, {clients} REQ client{}",
+        if clients == 1 { "" } else { "s" }
+    );
+    let row = |measure: &str, aim, unit: &str| Figure {
+        row: format!("req-{clients}"),
+        work: work.clone(),
+        measure: measure.into(),
+        aim,
+        unit: unit.into(),
+        ..Figure::default()
+    };
+    Ok(Measured::Figures(vec![
+        figure(
+            bench,
+            &rounds,
+            |side| side.per_second,
+            row("calls/s ÷ zmq_proxy", Aim::AtLeast(1.0), "calls/s"),
+        ),
+        figure(
+            bench,
+            &rounds,
+            |side| side.p50_us,
+            row("p50 ÷ zmq_proxy", Aim::AtMost(1.1), "µs"),
+        ),
+        figure(
+            bench,
+            &rounds,
+            |side| side.p99_us,
+            row("p99 ÷ zmq_proxy", Aim::None, "µs"),
+        ),
+    ]))
+}
+
+pub fn attachments(bench: &Bench) -> anyhow::Result<Measured> {
+    let load = Load {
+        clients: 4,
+        req: false,
+        in_flight: 4,
+        method: "blob",
+        attachment_bytes: 1 << 20,
+    };
+    let rounds = measure(bench, Kind::Managed, &load)?;
+    let mb = |side: &Side| side.per_second * (1 << 20) as f64 / 1e6;
+    Ok(Measured::Figures(vec![figure(
+        bench,
+        &rounds,
+        mb,
+        Figure {
+            row: "attachments".into(),
+            work: "attachments of 1 MiB there and back, 4 DEALER clients × 4 in flight".into(),
+            measure: "MB/s ÷ zmq_proxy".into(),
+            aim: Aim::AtLeast(0.95),
+            unit: "MB/s".into(),
+            ..Figure::default()
+        },
+    )]))
+}
+
+fn figure(
+    bench: &Bench,
+    rounds: &[[Side; 2]],
+    of: impl Fn(&Side) -> f64,
+    figure: Figure,
+) -> Figure {
+    let column = |at: usize| {
+        rounds
+            .iter()
+            .map(|round| of(&round[at]))
+            .collect::<Vec<_>>()
+    };
+    let ratios: Vec<f64> = rounds
+        .iter()
+        .map(|[ours, theirs]| of(ours) / of(theirs))
+        .collect();
+    let note = match &bench.against {
+        Some(other) => format!("the reference is {}", other.display()),
+        None => String::new(),
+    };
+    Figure {
+        value: Summary::of(&ratios),
+        muster: Some(Summary::of(&column(0))),
+        reference: Some(Summary::of(&column(1))),
+        rounds: rounds.len(),
+        note,
+        ..figure
+    }
+}
+
+/// The broker has no lanes yet.
+#[derive(Debug)]
+struct NoLanes;
+
+impl std::fmt::Display for NoLanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("this broker does not open its backend")
+    }
+}
+
+impl std::error::Error for NoLanes {}
+
+/// Everything of one side; the clients are shared.
+struct Pool {
+    frontend: String,
+    _broker: Option<Broker>,
+    _processes: Vec<RoleProcess>,
+}
+
+impl Pool {
+    fn of_broker(program: &std::path::Path, kind: Kind) -> anyhow::Result<Self> {
+        let broker = Broker::start(program, &[])?;
+        let connection = broker.connection.clone();
+        let mut processes = Vec::new();
+        for n in 0..WORKERS {
+            let name = format!("w{n}");
+            processes.push(match kind {
+                Kind::Managed => {
+                    let endpoint = connection.workers.as_str();
+                    let args = ["managed-worker", "--name", &name, "--endpoint", endpoint];
+                    RoleProcess::start(&args)?
+                }
+                Kind::Lanes => {
+                    let path = connection
+                        .backend
+                        .strip_prefix("ipc://")
+                        .unwrap_or_default();
+                    if !std::path::Path::new(path).exists() {
+                        return Err(NoLanes.into());
+                    }
+                    RoleProcess::start(&["rep-worker", "--endpoint", &connection.backend])?
+                }
+            });
+        }
+        broker.await_slots(WORKERS as u64, Duration::from_secs(10))?;
+        let frontend = connection.frontend;
+        Ok(Pool {
+            frontend,
+            _broker: Some(broker),
+            _processes: processes,
+        })
+    }
+
+    fn of_proxy(folder: &std::path::Path) -> anyhow::Result<Self> {
+        let endpoint = |name: &str| format!("ipc://{}/{name}", folder.display());
+        let (frontend, backend) = (endpoint("front"), endpoint("back"));
+        let args = ["proxy", "--frontend", &frontend, "--backend", &backend];
+        let mut processes = vec![RoleProcess::start(&args)?];
+        for _ in 0..WORKERS {
+            processes.push(RoleProcess::start(&["rep-worker", "--endpoint", &backend])?);
+        }
+        Ok(Pool {
+            frontend,
+            _broker: None,
+            _processes: processes,
+        })
+    }
+}
+
+fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 2]>> {
+    let folder = tempfile::Builder::new().prefix("mb").tempdir()?;
+    let ours = Pool::of_broker(&bench.broker, kind)?;
+    let theirs = match &bench.against {
+        Some(other) => Pool::of_broker(other, kind)?,
+        None => Pool::of_proxy(folder.path())?,
+    };
+    let mut clients = Vec::new();
+    for _ in 0..load.clients {
+        let mut args = vec![
+            "client",
+            "--endpoint",
+            &ours.frontend,
+            "--endpoint",
+            &theirs.frontend,
+        ];
+        if load.req {
+            args.push("--req");
+        }
+        clients.push(RoleProcess::launch(&args)?);
+    }
+    for client in &mut clients {
+        client.await_ready()?;
+    }
+    bench.interleaved(|to| {
+        let shape = Shape {
+            to,
+            method: load.method.into(),
+            params: vec![TEXT.into()],
+            in_flight: load.in_flight,
+            calls_max: u64::MAX,
+            window_ms: bench.window_ms,
+            patience_ms: 10_000,
+            attachment_bytes: load.attachment_bytes,
+        };
+        for client in &mut clients {
+            client.order(&shape)?;
+        }
+        let (mut answered, mut latencies) = (0, Histogram::default());
+        for client in &mut clients {
+            let outcome = client.outcome()?;
+            let missing = outcome.sent - outcome.answered;
+            anyhow::ensure!(
+                missing == 0,
+                "{missing} calls were not answered: {outcome:?}"
+            );
+            answered += outcome.in_window;
+            latencies.merge(&outcome.latencies);
+        }
+        Ok(Side {
+            per_second: answered as f64 * 1e3 / bench.window_ms as f64,
+            p50_us: latencies.quantile_us(0.5),
+            p99_us: latencies.quantile_us(0.99),
+        })
+    })
+}
