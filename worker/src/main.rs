@@ -1,2 +1,63 @@
-//! Skeleton.
-fn main() {}
+//! `muster-worker`: hosts functions for a Muster cluster.
+
+mod cli;
+mod config;
+
+use anyhow::Context;
+use clap::Parser;
+use cli::{Cli, Hidden};
+use config::ConfigError;
+use muster_proto::exit::Exit;
+use muster_worker::program::{self, ProgramError};
+use muster_worker::{FindError, ServeError, Stopper};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
+    let result = match cli.command {
+        Some(Hidden::Slot { .. }) => program::run_slot().map_err(anyhow::Error::from),
+        None => serve(cli),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("muster-worker: {error:#}");
+            ExitCode::from(exit_of(&error).number() as u8)
+        }
+    }
+}
+
+fn serve(cli: Cli) -> anyhow::Result<()> {
+    // Before anything is looked for: files on the command line are seen from there.
+    if let Some(folder) = &cli.worker.chdir {
+        std::env::set_current_dir(folder)
+            .with_context(|| format!("--chdir {}", folder.display()))?;
+    }
+    let settings = config::settings(cli.worker)?;
+    let stopper = program::stopper()?;
+    handle_signals(stopper.clone())?;
+    Ok(program::run(settings, stopper)?)
+}
+
+/// The first SIGINT or SIGTERM drains, the second stops.
+fn handle_signals(stopper: Stopper) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || stopper.signal()).context("cannot handle signals")
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<ConfigError>() {
+        return Exit::Usage;
+    }
+    match error.downcast_ref::<ProgramError>() {
+        Some(
+            ProgramError::Command(_)
+            | ProgramError::Registry(_)
+            | ProgramError::Python(_)
+            | ProgramError::NotASlot
+            | ProgramError::Serve(ServeError::Find(FindError::Runtime(_))),
+        ) => Exit::Usage,
+        Some(ProgramError::Serve(ServeError::Refused(refused))) => Exit::of_code(refused.code),
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,111 @@
+//! What can be typed after `muster-worker`.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Hosts functions for a Muster cluster: Python modules, commands, or a few of its own.
+///
+/// Without --python and --command it offers its built-in functions.
+#[derive(Debug, Parser)]
+#[command(
+    name = "muster-worker",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Hidden>,
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+}
+
+/// Not for people.
+#[derive(Debug, Subcommand)]
+pub enum Hidden {
+    /// A slot process of a worker, started by its supervisor.
+    #[command(hide = true)]
+    Slot {
+        /// Its name, for those who list processes.
+        name: String,
+    },
+}
+
+/// The flags.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The cluster to join, found by its runtime directory on this machine.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "MUSTER_CLUSTER",
+        default_value = "default"
+    )]
+    pub cluster: String,
+    /// Where runtime directories are.
+    #[arg(long, value_name = "DIR", env = "MUSTER_RUNTIME_DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// A connection file somewhere else.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MUSTER_CONNECTION",
+        conflicts_with = "connect"
+    )]
+    pub connection: Option<PathBuf>,
+    /// The broker's frontend, such as tcp://host:5555.
+    #[arg(long, value_name = "ENDPOINT", env = "MUSTER_CONNECT")]
+    pub connect: Option<String>,
+
+    /// How many calls run at once; by default one for each core.
+    #[arg(short = 'n', long, value_name = "N", env = "MUSTER_SLOTS")]
+    pub slots: Option<u32>,
+    /// The worker's name; by default host and process id. Its slots are NAME.1 to NAME.N.
+    #[arg(long, env = "MUSTER_NAME")]
+    pub name: Option<String>,
+    /// Seconds that running calls may go on when the worker is told to end.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MUSTER_GRACE",
+        default_value_t = 10.0
+    )]
+    pub grace: f64,
+    /// The directory to work in.
+    #[arg(long, value_name = "DIR")]
+    pub chdir: Option<PathBuf>,
+
+    /// Offer the public functions of a Python file or module; can be given more than once.
+    #[arg(long, value_name = "FILE|MODULE")]
+    pub python: Vec<String>,
+    /// Put this in front of the names of Python functions.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub prefix: String,
+    /// The Python interpreter.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "MUSTER_INTERPRETER",
+        default_value = "python3"
+    )]
+    pub interpreter: String,
+
+    /// Offer a command; {} takes the parameters. Run without a shell; can be given more than once.
+    #[arg(long = "command", value_name = "NAME=COMMAND")]
+    pub commands: Vec<String>,
+    /// Commands get their first parameter on standard input.
+    #[arg(long)]
+    pub stdin: bool,
+    /// Commands write JSON.
+    #[arg(long)]
+    pub command_json: bool,
+
+    /// Offer the built-in functions, too.
+    #[arg(long)]
+    pub builtin: bool,
+    /// Never run a call of methods that fit this pattern twice; can be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    pub once: Vec<String>,
+    /// Serve a stock ROUTER/DEALER broker at this endpoint instead; can be given more than once.
+    #[arg(long, value_name = "ENDPOINT", conflicts_with_all = ["connect", "connection"])]
+    pub plain: Vec<String>,
+}

@@ -1,0 +1,138 @@
+//! What was typed, checked: every complaint names its flag.
+
+use crate::cli::WorkerArgs;
+use muster_proto::limits;
+use muster_worker::program::Settings;
+use muster_worker::{BrokerAddress, CommandModes, PythonSource};
+use std::time::Duration;
+
+/// A flag that makes no sense.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag}: {reason}")]
+pub struct ConfigError {
+    flag: &'static str,
+    reason: String,
+}
+
+/// Reads the flags.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn settings(args: WorkerArgs) -> Result<Settings, ConfigError> {
+    let wrong = |flag, reason: String| Err(ConfigError { flag, reason });
+    if let Some(slots) = args
+        .slots
+        .filter(|n| !(1..=limits::WORKER_SLOTS_MAX).contains(n))
+    {
+        return wrong(
+            "--slots",
+            format!("{slots} is not from 1 to {}", limits::WORKER_SLOTS_MAX),
+        );
+    }
+    if let Some(name) = &args.name {
+        let is_plain = name.chars().all(|c| !c.is_control() && c != '/');
+        if name.is_empty() || name.len() > limits::WORKER_NAME_BYTES_MAX || !is_plain {
+            let max = limits::WORKER_NAME_BYTES_MAX;
+            return wrong(
+                "--name",
+                format!("from 1 to {max} printable characters, no /"),
+            );
+        }
+    }
+    let Ok(grace) = Duration::try_from_secs_f64(args.grace) else {
+        return wrong("--grace", format!("{} is no number of seconds", args.grace));
+    };
+    if args.python.is_empty() && !args.prefix.is_empty() {
+        return wrong("--prefix", "there is no --python to put it on".into());
+    }
+    if args.commands.is_empty() && (args.stdin || args.command_json) {
+        let flag = if args.stdin {
+            "--stdin"
+        } else {
+            "--command-json"
+        };
+        return wrong(flag, "there is no --command it could be for".into());
+    }
+    let address = match (args.connect, args.connection) {
+        (Some(frontend), _) => BrokerAddress::Frontend(frontend),
+        (None, Some(file)) => BrokerAddress::File(file),
+        (None, None) => BrokerAddress::Cluster {
+            name: args.cluster,
+            runtime_dir: args.runtime_dir,
+        },
+    };
+    let builtin = args.builtin || (args.python.is_empty() && args.commands.is_empty());
+    let python = (!args.python.is_empty()).then_some(PythonSource {
+        modules: args.python,
+        prefix: args.prefix,
+        interpreter: args.interpreter,
+    });
+    Ok(Settings {
+        address,
+        slots: args.slots,
+        name: args.name,
+        builtin,
+        python,
+        commands: args.commands,
+        modes: CommandModes {
+            stdin: args.stdin,
+            json: args.command_json,
+        },
+        once: args.once,
+        plain: args.plain,
+        grace,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn read(flags: &[&str]) -> Result<Settings, ConfigError> {
+        let cli = Cli::try_parse_from(std::iter::once(&"muster-worker").chain(flags)).unwrap();
+        settings(cli.worker)
+    }
+
+    #[test]
+    fn built_in_functions_are_there_unless_others_are_asked_for() {
+        assert!(read(&[]).unwrap().builtin);
+        assert!(!read(&["--python", "operator"]).unwrap().builtin);
+        assert!(!read(&["--command", "wc=wc -w"]).unwrap().builtin);
+        assert!(
+            read(&["--python", "operator", "--builtin"])
+                .unwrap()
+                .builtin
+        );
+    }
+
+    #[test]
+    fn complaints_name_their_flag() {
+        for (flags, flag) in [
+            (&["-n", "0"][..], "--slots"),
+            (&["--name", "a/b"], "--name"),
+            (&["--grace", "-1"], "--grace"),
+            (&["--prefix", "x."], "--prefix"),
+            (&["--stdin"], "--stdin"),
+        ] {
+            assert_eq!(read(flags).unwrap_err().flag, flag, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn the_broker_is_found_by_the_most_specific_flag() {
+        let address = read(&["--connect", "tcp://h:1"]).unwrap().address;
+        assert_eq!(address, BrokerAddress::Frontend("tcp://h:1".into()));
+        let address = read(&["--connection", "f"]).unwrap().address;
+        assert_eq!(address, BrokerAddress::File("f".into()));
+        let address = read(&["--cluster", "c"]).unwrap().address;
+        assert!(matches!(address, BrokerAddress::Cluster { name, .. } if name == "c"));
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

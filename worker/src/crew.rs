@@ -1,0 +1,159 @@
+//! What all slots of a worker have in common, and how one is started.
+
+use crate::call_error::Origin;
+use crate::plain::PlainSlot;
+use crate::python::{self, Python};
+use crate::registry::Registry;
+use crate::slot::{Desk, Phase, Slot, SlotSpec};
+use crate::slot_process::{SlotProcess, SlotProgram};
+use muster_proto::socket::{Context, SocketError, Wake};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// What every slot of a worker is made of.
+pub(crate) struct Crew {
+    pub name: String,
+    pub host: String,
+    pub registry: Arc<Registry>,
+    pub python: Option<python::Source>,
+    /// Endpoints of other brokers at which slots are stock REP sockets; empty: managed slots.
+    pub plain: Vec<String>,
+    pub placement: Placement,
+}
+
+/// Where slots live.
+pub(crate) enum Placement {
+    /// In this process.
+    Threads,
+    /// In processes of their own, so that each can be killed and replaced alone.
+    Processes(Box<SlotProgram>),
+}
+
+/// A running slot, as its supervisor sees it.
+pub(crate) enum SlotHandle {
+    Thread(ThreadSlot),
+    Process(Box<SlotProcess>),
+}
+
+/// A slot that is a thread of this process.
+pub(crate) struct ThreadSlot {
+    pub desk: Arc<Desk>,
+    thread: Option<JoinHandle<Result<(), SocketError>>>,
+}
+
+/// Why a slot could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// No descriptor, thread or process is left.
+    #[error("cannot start a slot")]
+    Io(#[from] io::Error),
+    /// No socket is left.
+    #[error("cannot start a slot")]
+    Socket(#[from] SocketError),
+}
+
+impl Crew {
+    /// The name of a slot.
+    pub fn label(&self, number: u32) -> String {
+        format!("{}.{number}", self.name)
+    }
+
+    /// Starts a slot. `ended` is woken when it ends; `first_child` is a Python child that has
+    /// loaded its modules already.
+    pub fn start_slot(
+        &self,
+        number: u32,
+        context: &Context,
+        ended: &Wake,
+        first_child: Option<Python>,
+    ) -> Result<SlotHandle, SlotError> {
+        match &self.placement {
+            Placement::Processes(program) => {
+                let process = SlotProcess::start(program, number, self.label(number))?;
+                Ok(SlotHandle::Process(Box::new(process)))
+            }
+            Placement::Threads => {
+                let desk = Arc::new(Desk::new()?);
+                let spec = self.spec(number, Arc::clone(&desk), first_child);
+                let run = self.slot_loop(context.clone(), spec)?;
+                let ended = EndSignal(ended.clone());
+                let thread =
+                    std::thread::Builder::new()
+                        .name(self.label(number))
+                        .spawn(move || {
+                            let _ended = ended;
+                            run()
+                        })?;
+                Ok(SlotHandle::Thread(ThreadSlot {
+                    desk,
+                    thread: Some(thread),
+                }))
+            }
+        }
+    }
+
+    /// What the slot with this number is made of.
+    pub fn spec(&self, number: u32, desk: Arc<Desk>, first_child: Option<Python>) -> SlotSpec {
+        SlotSpec {
+            number,
+            label: self.label(number),
+            origin: Origin {
+                worker: self.name.clone(),
+                host: self.host.clone(),
+                pid: std::process::id(),
+            },
+            registry: Arc::clone(&self.registry),
+            python: self.python.clone(),
+            first_child,
+            desk,
+        }
+    }
+
+    /// The loop of a slot, managed or plain.
+    #[allow(
+        clippy::type_complexity,
+        reason = "a closure that runs once, elsewhere"
+    )]
+    pub fn slot_loop(
+        &self,
+        context: Context,
+        spec: SlotSpec,
+    ) -> Result<Box<dyn FnOnce() -> Result<(), SocketError> + Send>, SocketError> {
+        if self.plain.is_empty() {
+            let slot = Slot::new(context, spec);
+            return Ok(Box::new(move || slot.run()));
+        }
+        let slot = PlainSlot::new(&context, spec, &self.plain)?;
+        Ok(Box::new(move || slot.run()))
+    }
+}
+
+/// Tells the supervisor that a slot's thread ended, by a panic, too.
+struct EndSignal(Wake);
+
+impl Drop for EndSignal {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+impl ThreadSlot {
+    /// How the thread ended, if it has: `Some(None)` as ordered, else why.
+    pub fn ended(&mut self) -> Option<Option<String>> {
+        if !self.thread.as_ref()?.is_finished() {
+            return None;
+        }
+        let result = self.thread.take()?.join();
+        Some(match result {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("a panic".to_owned()),
+        })
+    }
+
+    /// Has the slot end.
+    pub fn order_end(&self, phase: Phase) {
+        self.desk.order_end(phase);
+    }
+}

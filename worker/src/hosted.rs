@@ -1,0 +1,149 @@
+//! The inside of a slot process: `muster-worker slot NAME.NUMBER`, started by a supervisor.
+//!
+//! The main thread is the slot. A second one reads the supervisor's orders, so that a recall or a
+//! cancel reaches a slot that computes, and ends the process when the supervisor is gone.
+
+use crate::crew::{Crew, Placement};
+use crate::program::{ProgramError, registry_of};
+use crate::slot::{Cancel, Desk, Phase};
+use crate::slot_process::{Order, Report};
+use muster_proto::socket::{Context, Interest, PollItem, poll};
+use rustix::process::{Signal, getpid, kill_process};
+use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a cancelled function may take to notice before its process is ended.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs a slot process until its supervisor lets it go.
+///
+/// # Errors
+/// When it was not started by a supervisor, or its functions can't be set up.
+pub(crate) fn run() -> Result<(), ProgramError> {
+    let mut orders = Orders::default();
+    let Some(Order::Start { number, program }) = orders.first()? else {
+        return Err(ProgramError::NotASlot);
+    };
+    let registry = Arc::new(registry_of(&program)?);
+    let crew = Crew {
+        name: program.worker,
+        host: program.host,
+        registry,
+        python: program.python,
+        plain: program.plain,
+        placement: Placement::Threads,
+    };
+    let context = Context::new(1)?;
+    let desk = Arc::new(Desk::new().map_err(ProgramError::Io)?);
+    let spec = crew.spec(number, Arc::clone(&desk), None);
+    let slot = crew.slot_loop(context, spec)?;
+    std::thread::Builder::new()
+        .name("orders".into())
+        .spawn(move || orders.obey(&desk))
+        .map_err(ProgramError::Io)?;
+    Ok(slot()?)
+}
+
+/// The supervisor's orders, line by line.
+#[derive(Default)]
+struct Orders {
+    unread: Vec<u8>,
+    /// A cancelled call and when it must have ended.
+    cancelled: Option<(u32, Instant)>,
+}
+
+impl Orders {
+    /// Waits for the first order.
+    fn first(&mut self) -> Result<Option<Order>, ProgramError> {
+        let mut line = Vec::new();
+        // Not more than the line: the rest belongs to the thread that obeys.
+        for byte in io::stdin().lock().by_ref().bytes() {
+            match byte.map_err(ProgramError::Io)? {
+                b'\n' => break,
+                byte => line.push(byte),
+            }
+        }
+        // What the reader holds beyond the line is taken over.
+        let mut stdin = io::stdin().lock();
+        if !line.is_empty() {
+            self.unread = stdin.fill_buf().map_err(ProgramError::Io)?.to_vec();
+            let count = self.unread.len();
+            stdin.consume(count);
+        }
+        Ok(serde_json::from_slice(&line).ok())
+    }
+
+    fn obey(mut self, desk: &Desk) {
+        loop {
+            while let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(order) => self.follow(order, desk),
+                    Err(error) => log::error!("an unreadable order: {error}"),
+                }
+            }
+            if let Some((seq, due)) = self.cancelled {
+                if !desk.gate.is_running(seq) {
+                    self.cancelled = None;
+                } else if due <= Instant::now() {
+                    report(&Report::Stuck(seq));
+                    self.cancelled = None;
+                }
+            }
+            self.wait();
+        }
+    }
+
+    fn follow(&mut self, order: Order, desk: &Desk) {
+        match order {
+            Order::Start { .. } => {}
+            Order::Link(link) => desk.order_link(link),
+            Order::Recall(seq) => report(&Report::Recalled(seq, desk.gate.recall(seq))),
+            Order::Cancel(seq) => {
+                if desk.gate.cancel(seq) == Cancel::Running {
+                    self.cancelled = Some((seq, Instant::now() + CANCEL_GRACE));
+                    desk.wake.wake();
+                }
+            }
+            Order::Drain => desk.order_end(Phase::Drain),
+        }
+    }
+
+    /// Waits for more orders, or until a cancelled call must have ended.
+    fn wait(&mut self) {
+        let stdin = io::stdin();
+        let timeout = self
+            .cancelled
+            .map(|(_, due)| due.saturating_duration_since(Instant::now()));
+        let mut items = [PollItem::fd(&stdin, Interest::Read)];
+        if poll(&mut items, timeout).is_ok_and(|ready| ready == 0) {
+            return;
+        }
+        let mut buffer = [0; 4096];
+        match rustix::io::read(&stdin, &mut buffer) {
+            Ok(0) => die(),
+            Ok(count) => self.unread.extend_from_slice(&buffer[..count]),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(_) => die(),
+        }
+    }
+}
+
+fn report(report: &Report) {
+    let mut line = serde_json::to_vec(report).expect("reports have string keys only");
+    line.push(b'\n');
+    if io::stdout()
+        .write_all(&line)
+        .and_then(|()| io::stdout().flush())
+        .is_err()
+    {
+        die();
+    }
+}
+
+/// The supervisor is gone. The slot's thread may be deep in a function, so nothing is unwound.
+fn die() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
+}

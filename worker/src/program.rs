@@ -1,0 +1,201 @@
+//! The program `muster-worker` behind its command line: gathers the functions, says what is wrong
+//! with them before anything is registered, and serves.
+
+use crate::address::{BrokerAddress, Finder};
+use crate::builtin;
+use crate::command::{CommandError, CommandFunction, CommandModes};
+use crate::crew::{Crew, Placement, SlotError};
+use crate::python::{self, Python, StartError};
+use crate::registry::{Registry, RegistryError, Runs};
+use crate::slot_process::SlotProgram;
+use crate::stopper::Stopper;
+use crate::supervisor::{ServeError, Supervisor};
+use crate::worker::{host_name, name_default, slots_default};
+use muster_proto::socket::{Context, SocketError};
+use muster_proto::worker::Method;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What was asked for on the command line, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the broker is.
+    pub address: BrokerAddress,
+    /// How many slots; `None`: one for each core.
+    pub slots: Option<u32>,
+    /// The worker's name; `None`: host and process.
+    pub name: Option<String>,
+    /// Whether to offer the built-in functions.
+    pub builtin: bool,
+    /// Python modules to offer.
+    pub python: Option<python::Source>,
+    /// Commands to offer, each as `NAME=COMMAND`.
+    pub commands: Vec<String>,
+    /// How commands are run.
+    pub modes: CommandModes,
+    /// Patterns of methods that must not run twice.
+    pub once: Vec<String>,
+    /// Endpoints of stock brokers; empty: a Muster broker.
+    pub plain: Vec<String>,
+    /// How long what runs may go on when the worker drains.
+    pub grace: Duration,
+}
+
+/// Why the program ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// A command line that cannot be offered.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Names that cannot be offered together.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Python modules that cannot be loaded.
+    #[error(transparent)]
+    Python(#[from] StartError),
+    /// It can't serve.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A slot can't be started.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// libzmq can't be used.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The hidden subcommand was typed by hand.
+    #[error("`slot` is for the worker's own use: it reads its orders from its supervisor")]
+    NotASlot,
+    /// Signals, descriptors or threads.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+/// Ends a worker program: gives it to a signal handler before [`run`].
+///
+/// # Errors
+/// When no descriptor is left.
+pub fn stopper() -> Result<Stopper, ProgramError> {
+    // The first call of every program: what is counted from the start is counted from here.
+    crate::child::files_max_at_start();
+    crate::memory::watch_kills();
+    Stopper::new().map_err(ProgramError::Io)
+}
+
+/// Serves until `stopper` says to end.
+///
+/// # Errors
+/// [`ProgramError`].
+pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
+    let host = host_name();
+    let name = settings.name.clone().unwrap_or_else(|| name_default(&host));
+    let mut program = SlotProgram {
+        worker: name.clone(),
+        host: host.clone(),
+        builtin: settings.builtin,
+        commands: settings.commands,
+        modes: settings.modes,
+        python: settings.python.clone(),
+        python_methods: Vec::new(),
+        plain: settings.plain.clone(),
+    };
+    let mut first_child = None;
+    if let Some(source) = &settings.python {
+        let Some((methods, child)) = load(source, &name, &host, &stopper)? else {
+            return Ok(());
+        };
+        program.python_methods = methods;
+        first_child = Some(child);
+    }
+    let mut registry = registry_of(&program)?;
+    for pattern in registry.set_once(&settings.once) {
+        log::warn!("worker={name}: no method fits --once {pattern}");
+    }
+    let has_native = program.builtin;
+    let crew = Crew {
+        name,
+        host,
+        registry: Arc::new(registry),
+        python: settings.python,
+        plain: settings.plain,
+        // Rust functions can only be ended with their process; the others have one anyway.
+        placement: match has_native {
+            true => Placement::Processes(Box::new(program)),
+            false => Placement::Threads,
+        },
+    };
+    if has_native {
+        // A slot process starts its own.
+        first_child = None;
+    }
+    let context = Context::new(1)?;
+    let is_managed = crew.plain.is_empty();
+    let finder = is_managed.then(|| Finder::new(settings.address, context.clone()));
+    if !is_managed {
+        let methods = crew.registry.len();
+        log::info!(
+            "worker={}: {methods} methods at {}",
+            crew.name,
+            crew.plain.join(", ")
+        );
+    }
+    let slots = settings.slots.unwrap_or_else(slots_default);
+    let supervisor = Supervisor::new(context, crew, finder, slots, settings.grace, stopper)?;
+    Ok(supervisor.run(first_child)?)
+}
+
+/// Runs a slot process: the hidden subcommand `slot`.
+///
+/// # Errors
+/// [`ProgramError`].
+pub fn run_slot() -> Result<(), ProgramError> {
+    crate::child::files_max_at_start();
+    crate::memory::watch_kills();
+    crate::hosted::run()
+}
+
+/// Loads the Python modules once, in the child that will be the first slot's. `None`: the worker
+/// was told to end meanwhile.
+fn load(
+    source: &python::Source,
+    name: &str,
+    host: &str,
+    stopper: &Stopper,
+) -> Result<Option<(Vec<Method>, Python)>, ProgramError> {
+    let mut python = Python::start(source, &format!("{name}.1"), name, host)?;
+    let is_interrupted = || stopper.phase() != crate::slot::Phase::Serve;
+    match python.wait_loaded(stopper.wake(), is_interrupted) {
+        Ok(None) => Ok(None),
+        Ok(Some(hello)) => {
+            let (methods, version) = (hello.methods.len(), &hello.python);
+            log::debug!("worker={name}: Python {version} offers {methods} functions");
+            Ok(Some((hello.methods, python)))
+        }
+        Err(error) => {
+            if let StartError::Load(failure) = &error
+                && !failure.traceback.is_empty()
+            {
+                eprint!("{}", failure.traceback);
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The functions of a program.
+pub(crate) fn registry_of(program: &SlotProgram) -> Result<Registry, ProgramError> {
+    let mut registry = Registry::default();
+    for method in &program.python_methods {
+        registry.add(method.clone(), Runs::Python)?;
+    }
+    for text in &program.commands {
+        let (method, command) = CommandFunction::parse(text, program.modes)?;
+        registry.add(method, Runs::Command(command))?;
+    }
+    if program.builtin {
+        for native in builtin::functions() {
+            registry.add(native.method.clone(), Runs::Native(native))?;
+        }
+    }
+    Ok(registry)
+}

@@ -1,0 +1,322 @@
+//! Functions written in Python: a child process that runs `host.py`, and what is asked of it.
+
+mod keeper;
+mod pipe;
+
+pub(crate) use keeper::Keeper;
+pub(crate) use pipe::{Head, Message, flag, kind};
+
+use crate::child::{Child, Ended, Output, set_nonblocking};
+use muster_proto::socket::{Frame, Interest, PollItem, SocketError, Wake, poll};
+use muster_proto::worker::Method;
+use pipe::Pipe;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The program of the child.
+const HOST: &str = include_str!("host.py");
+
+/// How long a child that closed its pipe is given to end by itself, so that its own exit code is
+/// seen instead of the signal that hurries it.
+const EXIT_GRACE: Duration = Duration::from_millis(500);
+
+/// What to load, and with which interpreter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Files and module names, as given.
+    pub modules: Vec<String>,
+    /// Put in front of every function's name.
+    pub prefix: String,
+    /// The interpreter, found on PATH unless it is a path.
+    pub interpreter: String,
+}
+
+/// A Python child of one slot.
+pub(crate) struct Python {
+    child: Child,
+    pipe: Pipe,
+    stderr: Option<OwnedFd>,
+    output: Output,
+    /// The slot's name, for the log.
+    label: String,
+    has_ended: bool,
+}
+
+/// What a child offers, once it has loaded its modules.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Hello {
+    /// The interpreter's version.
+    pub python: String,
+    /// The functions.
+    pub methods: Vec<Method>,
+}
+
+/// Why modules cannot be hosted.
+#[derive(Debug, Deserialize)]
+pub struct LoadFailure {
+    /// The exception's type and text.
+    pub message: String,
+    #[serde(default)]
+    file: Option<String>,
+    #[serde(default)]
+    line: Option<u32>,
+    /// The traceback, for an exception of the module's own.
+    #[serde(default)]
+    pub traceback: String,
+}
+
+impl fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{file}, line {line}: {}", self.message),
+            (Some(file), None) => write!(f, "{file}: {}", self.message),
+            _ => f.write_str(&self.message),
+        }
+    }
+}
+
+/// Why a child did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The interpreter could not be started.
+    #[error("cannot start the Python interpreter `{interpreter}`: {source}")]
+    Spawn {
+        /// As configured.
+        interpreter: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The modules could not be loaded.
+    #[error("{0}")]
+    Load(LoadFailure),
+    /// The child ended before it had loaded them.
+    #[error("the Python interpreter ended while it loaded ({ended}): {stderr_tail}")]
+    Ended {
+        /// Its exit code or signal, in words.
+        ended: String,
+        /// The last of what it wrote.
+        stderr_tail: String,
+    },
+    /// Waiting for it failed.
+    #[error(transparent)]
+    Wait(#[from] SocketError),
+}
+
+impl Python {
+    /// Starts a child; it loads its modules while others go on.
+    ///
+    /// # Errors
+    /// [`StartError::Spawn`].
+    pub fn start(
+        source: &Source,
+        label: &str,
+        worker: &str,
+        host: &str,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::Spawn {
+            interpreter: source.interpreter.clone(),
+            source: error,
+        };
+        let mut command = Command::new(&source.interpreter);
+        // The program comes by the pipe: its text would fill the screen of everyone who runs ps.
+        let bytes = HOST.len();
+        let bootstrap = format!(
+            "import os;s=b'';[s:=s+os.read(0,{bytes}-len(s)) \
+             for _ in iter(lambda:len(s)<{bytes},False)];\
+             exec(compile(s,'<muster host>','exec'),{{'__name__':'muster_host'}})"
+        );
+        command.args(["-c", &bootstrap, label]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = Child::spawn(&mut command).map_err(failed)?;
+        let (Some(writer), Some(reader), Some(stderr)) = child.pipes() else {
+            unreachable!("all three were asked for");
+        };
+        set_nonblocking(&stderr).map_err(failed)?;
+        let mut pipe = Pipe::new(writer, reader).map_err(failed)?;
+        pipe.push_raw(HOST.as_bytes());
+        let config = serde_json::json!({
+            "modules": source.modules,
+            "prefix": source.prefix,
+            "worker": worker,
+            "host": host,
+        });
+        let head = Head {
+            kind: kind::CONFIGURE,
+            ..Head::default()
+        };
+        pipe.push(head, "", config.to_string().as_bytes(), &[]);
+        Ok(Python {
+            child,
+            pipe,
+            stderr: Some(stderr),
+            output: Output::default(),
+            label: label.to_owned(),
+            has_ended: false,
+        })
+    }
+
+    /// The child's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Waits until the modules are loaded; `None` when `is_interrupted` says so, which is asked
+    /// whenever `wake` is woken.
+    ///
+    /// # Errors
+    /// [`StartError`] when they cannot be.
+    pub fn wait_loaded(
+        &mut self,
+        wake: &Wake,
+        mut is_interrupted: impl FnMut() -> bool,
+    ) -> Result<Option<Hello>, StartError> {
+        loop {
+            if is_interrupted() {
+                return Ok(None);
+            }
+            match self.next() {
+                Ok(Some(Message {
+                    head: Head {
+                        kind: kind::HELLO, ..
+                    },
+                    body,
+                    ..
+                })) => {
+                    return match serde_json::from_slice(body) {
+                        Ok(hello) => Ok(Some(hello)),
+                        Err(error) => Err(self.ended(&format!("an unreadable hello: {error}"))),
+                    };
+                }
+                Ok(Some(Message {
+                    head:
+                        Head {
+                            kind: kind::LOAD_FAILED,
+                            ..
+                        },
+                    body,
+                    ..
+                })) => {
+                    return Err(match serde_json::from_slice(body) {
+                        Ok(failure) => StartError::Load(failure),
+                        Err(error) => self.ended(&format!("an unreadable failure: {error}")),
+                    });
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let [a, b, c, d] = self.poll_items();
+                    let mut items = [a, b, c, d, PollItem::fd(wake, Interest::Read)];
+                    poll(&mut items, None)?;
+                    let ready = readiness(&items);
+                    self.heed(ready);
+                    wake.drain();
+                }
+                Err(_) => return Err(self.ended("")),
+            }
+        }
+    }
+
+    fn ended(&mut self, why: &str) -> StartError {
+        let ended = self.end();
+        let ended = if why.is_empty() {
+            ended.to_string()
+        } else {
+            why.to_owned()
+        };
+        StartError::Ended {
+            ended,
+            stderr_tail: self.stderr_tail(),
+        }
+    }
+
+    /// Everything that can happen to the child.
+    pub fn poll_items(&self) -> [PollItem<'_>; 4] {
+        let writing = if self.pipe.is_writing() {
+            Interest::Write
+        } else {
+            Interest::Nothing
+        };
+        let output = match &self.stderr {
+            Some(stderr) => PollItem::fd(stderr, Interest::Read),
+            None => PollItem::fd(&self.child, Interest::Nothing),
+        };
+        [
+            PollItem::fd(self.pipe.reader(), Interest::Read),
+            PollItem::fd(self.pipe.writer(), writing),
+            output,
+            PollItem::fd(&self.child, Interest::Read),
+        ]
+    }
+
+    /// Looks at what [`poll`] said of [`Self::poll_items`].
+    pub fn heed(&mut self, ready: [bool; 4]) {
+        let [_, _, has_output, has_ended] = ready;
+        if has_output {
+            self.read_output();
+        }
+        self.has_ended |= has_ended;
+    }
+
+    /// Adds a call; [`Self::next`] sends it.
+    pub fn push_call(&mut self, head: Head, method: &str, params: &[u8], attachments: &[Frame]) {
+        self.pipe.push(head, method, params, attachments);
+    }
+
+    /// Writes what there is room for and takes the next message, if there is one.
+    ///
+    /// # Errors
+    /// When the child has ended or what it wrote is no message: [`Self::end`] it.
+    pub fn next(&mut self) -> io::Result<Option<Message<'_>>> {
+        if self.pipe.is_writing() {
+            self.pipe.write()?;
+        }
+        if !self.pipe.read()? && self.has_ended {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.pipe.message()
+    }
+
+    /// Passes the child's output on to the log.
+    fn read_output(&mut self) {
+        let label = &self.label;
+        if let Some(stderr) = &self.stderr
+            && !self
+                .output
+                .read(stderr, |line| log::info!("slot={label} output: {line}"))
+        {
+            self.stderr = None;
+        }
+    }
+
+    /// Ends the child, if it has not ended, and says how it did.
+    pub fn end(&mut self) -> Ended {
+        let _ = poll(
+            &mut [PollItem::fd(&self.child, Interest::Read)],
+            Some(EXIT_GRACE),
+        );
+        self.kill()
+    }
+
+    /// Ends the child at once.
+    pub fn kill(&mut self) -> Ended {
+        let ended = self.child.kill();
+        self.read_output();
+        ended
+    }
+
+    /// The last of what the child wrote to its standard error.
+    pub fn stderr_tail(&self) -> String {
+        self.output.tail()
+    }
+}
+
+/// What the first items of a [`poll`] say, for [`Python::heed`].
+pub(crate) fn readiness(items: &[PollItem<'_>]) -> [bool; 4] {
+    std::array::from_fn(|at| items[at].is_readable() || items[at].is_broken())
+}

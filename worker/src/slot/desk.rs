@@ -1,0 +1,140 @@
+//! What the supervisor wants of a slot: written by the supervisor's thread at any time, read by
+//! the slot's between two calls.
+
+use super::gate::Gate;
+use muster_proto::connection::Curve;
+use muster_proto::socket::Wake;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Which broker to join, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkOrder {
+    /// The broker's endpoint for managed workers.
+    pub endpoint: String,
+    /// Keys, when it asks for them.
+    pub curve: Option<Curve>,
+    /// The worker's token, which the broker knows by now.
+    pub token: String,
+    /// The name the broker knows the worker by.
+    pub worker: String,
+    /// Counts the welcomes: at each the slot joins anew.
+    pub generation: u64,
+}
+
+/// How long a slot goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// For ever.
+    Serve = 0,
+    /// Until it holds no call.
+    Drain = 1,
+    /// Not even that long.
+    Stop = 2,
+}
+
+/// The desk of one slot.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// Which calls may start.
+    pub gate: Gate,
+    /// Ends the slot's waiting.
+    pub wake: Wake,
+    phase: AtomicU8,
+    has_news: AtomicBool,
+    link: Mutex<Option<LinkOrder>>,
+}
+
+impl Desk {
+    /// An empty desk.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Desk {
+            gate: Gate::default(),
+            wake: Wake::new()?,
+            phase: AtomicU8::new(Phase::Serve as u8),
+            has_news: AtomicBool::new(false),
+            link: Mutex::new(None),
+        })
+    }
+
+    /// Puts down a new link order.
+    pub fn order_link(&self, order: LinkOrder) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        self.tell();
+    }
+
+    /// Has the slot end, now or when it is idle. There is no way back.
+    pub fn order_end(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        if phase == Phase::Stop {
+            // A function that looks at its flag ends early.
+            self.gate.cancel.set();
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.has_news.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+
+    /// How long to go on.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serve,
+            1 => Phase::Drain,
+            _ => Phase::Stop,
+        }
+    }
+
+    /// Whether to stop at once.
+    pub fn is_stopped(&self) -> bool {
+        self.phase() == Phase::Stop
+    }
+
+    /// Whether something was put down since it was last taken. Cheap: asked before each call.
+    pub fn has_news(&self) -> bool {
+        self.has_news.load(Ordering::Acquire)
+    }
+
+    /// Takes the link order, if there is a new one.
+    pub fn take_news(&self) -> Option<LinkOrder> {
+        self.has_news.store(false, Ordering::Release);
+        self.link
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_order_counts_and_an_end_is_final() {
+        let desk = Desk::new().unwrap();
+        assert!(!desk.has_news());
+        let order = |generation| LinkOrder {
+            endpoint: "ipc://x".into(),
+            curve: None,
+            token: "t".into(),
+            worker: "w".into(),
+            generation,
+        };
+        desk.order_link(order(1));
+        desk.order_link(order(2));
+        assert!(desk.has_news() && desk.wake.drain());
+        assert_eq!(desk.take_news(), Some(order(2)));
+        assert_eq!((desk.take_news(), desk.has_news()), (None, false));
+        desk.order_end(Phase::Stop);
+        desk.order_end(Phase::Drain);
+        assert!(desk.is_stopped() && desk.gate.cancel.is_set());
+    }
+}

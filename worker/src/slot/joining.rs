@@ -1,0 +1,208 @@
+//! A slot's way into the broker: the data link and whether the broker knows it.
+
+use super::desk::LinkOrder;
+use crate::link::Link;
+use muster_proto::socket::{
+    Context, Frame, Interest, LinkEvent, PollItem, Profile, SendOutcome, Socket, SocketError,
+};
+use muster_proto::worker::{Command, Join, Refused};
+use std::time::{Duration, Instant};
+
+/// How long to wait for the answer to a join before asking again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the last replies of a draining slot may take to get through.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The data link of one slot.
+pub(super) struct Joining {
+    context: Context,
+    number: u32,
+    label: String,
+    order: Option<LinkOrder>,
+    link: Option<Link>,
+    /// The connection is made.
+    is_up: bool,
+    state: State,
+    /// Whether the last refusal was told.
+    is_refused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The broker has not been asked on this connection.
+    Apart,
+    /// It has been, and is asked again then.
+    Asked { retry_at: Instant },
+    /// It gives calls.
+    Joined,
+}
+
+impl Joining {
+    pub fn new(context: Context, number: u32, label: String) -> Self {
+        Joining {
+            context,
+            number,
+            label,
+            order: None,
+            link: None,
+            is_up: false,
+            state: State::Apart,
+            is_refused: false,
+        }
+    }
+
+    /// A new order: another broker, or the same one that wants the slot to join anew.
+    pub fn obey(&mut self, order: LinkOrder) -> Result<(), SocketError> {
+        self.state = State::Apart;
+        let is_same = self
+            .order
+            .as_ref()
+            .is_some_and(|known| known.endpoint == order.endpoint && known.curve == order.curve);
+        if !is_same || self.link.is_none() {
+            self.is_up = false;
+            let (endpoint, curve) = (&order.endpoint, order.curve.as_ref());
+            self.link = Some(Link::open(
+                &self.context,
+                &Profile::DataLink,
+                endpoint,
+                curve,
+            )?);
+        }
+        self.order = Some(order);
+        Ok(())
+    }
+
+    /// Whether the connection is made.
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Has the link, when it is dropped, send first what it holds.
+    pub fn linger(&self) -> Result<(), SocketError> {
+        self.socket()
+            .map_or(Ok(()), |socket| socket.set_linger(LINGER))
+    }
+
+    /// Whether the broker gives calls.
+    pub fn is_joined(&self) -> bool {
+        self.state == State::Joined
+    }
+
+    /// The socket, while it is connected or about to be.
+    pub fn socket(&self) -> Option<&Socket> {
+        self.link.as_ref().map(|link| &link.socket)
+    }
+
+    /// When the broker is to be asked again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Asked { retry_at } => Some(retry_at),
+            _ => None,
+        }
+    }
+
+    /// Asks to join, if that is due; `pid` is the process that runs the calls. True when asked.
+    pub fn join(&mut self, pid: u32) -> Result<bool, SocketError> {
+        let is_due = match self.state {
+            State::Apart => true,
+            State::Asked { retry_at } => retry_at <= Instant::now(),
+            State::Joined => false,
+        };
+        let (Some(link), Some(order)) = (&self.link, &self.order) else {
+            return Ok(false);
+        };
+        if !is_due || !self.is_up {
+            return Ok(false);
+        }
+        let join = Join {
+            token: order.token.clone(),
+            slot: self.number,
+            pid,
+        };
+        let outcome = link.send_json(Command::Join, &join)?;
+        self.state = State::Asked {
+            retry_at: Instant::now() + RETRY,
+        };
+        Ok(outcome == SendOutcome::Sent)
+    }
+
+    /// Receives a message, if there is one.
+    pub fn receive(&self, frames: &mut Vec<Frame>) -> Result<bool, SocketError> {
+        match &self.link {
+            Some(link) => link.socket.recv_into(frames),
+            None => Ok(false),
+        }
+    }
+
+    /// Sends a message, unless the link has no room.
+    pub fn send(
+        &self,
+        frames: impl IntoIterator<Item = Frame>,
+    ) -> Result<SendOutcome, SocketError> {
+        match &self.link {
+            Some(link) => link.socket.send(frames),
+            None => Ok(SendOutcome::WouldBlock),
+        }
+    }
+
+    /// What the broker says that is no call.
+    pub fn heed(&mut self, command: Command, frames: &[Frame]) -> Result<(), SocketError> {
+        match command {
+            Command::Joined if matches!(self.state, State::Asked { .. }) => {
+                log::debug!("slot={}: joined", self.label);
+                self.state = State::Joined;
+                self.is_refused = false;
+            }
+            // It does not know this link (any more). If it has been asked since the connection
+            // was made, its answer is on the way.
+            Command::Who => {
+                self.heed_monitor()?;
+                if self.is_joined() {
+                    self.state = State::Apart;
+                }
+            }
+            Command::Refused => {
+                let refused = frames
+                    .get(1)
+                    .and_then(|frame| serde_json::from_slice(frame).ok());
+                let reason = refused.map_or_else(String::new, |r: Refused| r.message);
+                if !self.is_refused {
+                    log::warn!("slot={}: the broker refuses it: {reason}", self.label);
+                }
+                self.is_refused = true;
+                self.state = State::Asked {
+                    retry_at: Instant::now() + RETRY,
+                };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Looks at what became of the connection.
+    pub fn heed_monitor(&mut self) -> Result<(), SocketError> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        while let Some(event) = link.event()? {
+            match event {
+                LinkEvent::Up => (self.is_up, self.state) = (true, State::Apart),
+                LinkEvent::Down => (self.is_up, self.state) = (false, State::Apart),
+                // The control link has told why.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The link and its monitor.
+    pub fn poll_items(&self, calls: Interest) -> impl Iterator<Item = PollItem<'_>> {
+        self.link.iter().flat_map(move |link| {
+            [
+                PollItem::socket(&link.socket, calls),
+                PollItem::socket(link.monitor.socket(), Interest::Read),
+            ]
+        })
+    }
+}

@@ -1,0 +1,357 @@
+//! Calls that run in the slot's Python child.
+//!
+//! Short ones are handed to the child several at a time, so that neither side waits for the other
+//! between two of them. A call that may take long goes alone, with all replies before it sent.
+
+use super::gate::Start;
+use super::inbox::CallSpans;
+use super::replies::ReplyHead;
+use super::{Slot, too_large};
+use crate::call_error::CallError;
+use crate::link::json_message;
+use crate::python::{Head, Keeper, flag as pipe_flag, kind};
+use crate::registry::Runs;
+use muster_proto::code::Code;
+use muster_proto::id::DispatchId;
+use muster_proto::limits;
+use muster_proto::rpc::RpcError;
+use muster_proto::socket::{Frame, Interest, SocketError};
+use muster_proto::worker::{Command, SlotLost, SlotReady, StreamItem, StreamKind, flag};
+use std::time::{Duration, Instant};
+
+/// Calls the child may have at once, however short they are.
+const CALLS_MAX: usize = 64;
+/// Expected service time, in µs, that the child may have in hand.
+const WINDOW_US: f32 = 2_000.0;
+/// An item of a chunk is interrupted by the child itself; one that cannot be, because C code does
+/// not come back, is given this much longer before the child is ended.
+const ITEM_GRACE: Duration = Duration::from_secs(1);
+/// How long a call may go on after the slot lost the broker that asked for it.
+const ORPHAN_GRACE: Duration = Duration::from_secs(10);
+
+/// A call that the child has.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    dispatch: DispatchId,
+    seq: u32,
+    number: usize,
+    id: String,
+    items: u32,
+    /// Of a chunk: the timeout of an item.
+    item_timeout: Option<Duration>,
+    stream_seq: u32,
+}
+
+impl Slot {
+    /// Runs the Python calls at hand, until the child has answered all it was given.
+    pub(super) fn run_python_calls(&mut self) -> Result<(), SocketError> {
+        // What the child of a chunk said last; when the broker was lost.
+        let mut heard = Instant::now();
+        let mut orphaned: Option<Instant> = None;
+        loop {
+            if self.desk.has_news() {
+                self.heed_news()?;
+            }
+            self.hand_over()?;
+            if self.outstanding.is_empty() {
+                return Ok(());
+            }
+            if self.take_message()? {
+                heard = Instant::now();
+                continue;
+            }
+            if self.is_down || self.desk.is_stopped() {
+                return Ok(());
+            }
+            if self.desk.gate.cancel.is_set() {
+                return self.replace_child("cancelled");
+            }
+            if self.joining.is_joined() {
+                orphaned = None;
+            } else if orphaned.get_or_insert_with(Instant::now).elapsed() >= ORPHAN_GRACE {
+                return self.replace_child("its broker is gone");
+            }
+            let item_due = self
+                .item_timeout()
+                .map(|timeout| heard + timeout + ITEM_GRACE);
+            if item_due.is_some_and(|due| due <= Instant::now()) {
+                return self.expire_chunk();
+            }
+            self.flush()?;
+            let orphan_due = orphaned.map(|since| since + ORPHAN_GRACE);
+            let due = [item_due, orphan_due].into_iter().flatten().min();
+            let calls = if self.has_room() {
+                Interest::Read
+            } else {
+                Interest::Nothing
+            };
+            self.wait(due, calls)?;
+        }
+    }
+
+    fn item_timeout(&self) -> Option<Duration> {
+        self.outstanding.front().and_then(|call| call.item_timeout)
+    }
+
+    /// Whether a short call could be handed over if one came.
+    fn has_room(&self) -> bool {
+        self.inbox.is_empty()
+            && self.outstanding.len() < CALLS_MAX
+            && !self
+                .outstanding
+                .iter()
+                .any(|call| self.is_long(call.number, call.items))
+    }
+
+    fn is_long(&self, number: usize, items: u32) -> bool {
+        items > 0 || self.estimates[number].is_long()
+    }
+
+    /// Gives the child what it may have.
+    fn hand_over(&mut self) -> Result<(), SocketError> {
+        while self.outstanding.is_empty() || self.has_room() || !self.inbox.is_empty() {
+            if self.is_down || !self.joining.is_joined() {
+                return Ok(());
+            }
+            // While the child computes, further calls are taken in as they come.
+            if self.inbox.is_empty() && (self.outstanding.is_empty() || !self.receive()?) {
+                return Ok(());
+            }
+            let Some(call) = self.inbox.front().cloned() else {
+                return Ok(());
+            };
+            let found = self.registry.find(self.inbox.method(&call));
+            let Some((number, function)) = found else {
+                return Ok(());
+            };
+            if !matches!(function.runs, Runs::Python) || call.flags & flag::RAW != 0 {
+                return Ok(());
+            }
+            let is_long = self.is_long(number, call.items);
+            if !self.outstanding.is_empty() && (is_long || self.is_full(number)) {
+                return Ok(());
+            }
+            if is_long {
+                self.flush()?;
+            }
+            match self.desk.gate.start(call.seq) {
+                Start::Run => self.push_call(&call, number),
+                Start::Skip => self.inbox.advance(),
+                Start::Refuse => self.refuse(&CallError::Cancelled)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the child has enough in hand to add one more of this function.
+    fn is_full(&self, number: usize) -> bool {
+        let is_long = |call: &Outstanding| self.is_long(call.number, call.items);
+        let in_hand: f32 = self
+            .outstanding
+            .iter()
+            .map(|call| self.estimates[call.number].mean_us())
+            .sum();
+        self.outstanding.len() >= CALLS_MAX
+            || self.outstanding.iter().any(is_long)
+            || in_hand + self.estimates[number].mean_us() > WINDOW_US
+    }
+
+    fn push_call(&mut self, call: &CallSpans, number: usize) {
+        self.inbox.advance();
+        let timeout_ms = if call.items > 0 { call.remaining_ms } else { 0 };
+        let mut flags = 0;
+        if call.flags & flag::FRAMES != 0 {
+            flags |= pipe_flag::TAKES_FRAMES;
+        }
+        if call.flags & flag::STREAM != 0 {
+            flags |= pipe_flag::WANTS_STREAM;
+        }
+        self.outstanding.push_back(Outstanding {
+            dispatch: call.dispatch,
+            seq: call.seq,
+            number,
+            id: self.inbox.id(call).to_owned(),
+            items: call.items,
+            item_timeout: (timeout_ms > 0).then(|| Duration::from_millis(u64::from(timeout_ms))),
+            stream_seq: 0,
+        });
+        let head = Head {
+            kind: kind::CALL,
+            flags,
+            serial: call.seq,
+            first: call.items,
+            second: timeout_ms,
+        };
+        let (inbox, keeper) = (&self.inbox, &mut self.keeper);
+        if let Some(python) = keeper.as_mut().and_then(Keeper::python) {
+            let (method, body) = (inbox.method(call), inbox.body(call));
+            python.push_call(head, method, body, inbox.attachments(call));
+        }
+    }
+
+    /// Takes one message of the child; false when there is none.
+    fn take_message(&mut self) -> Result<bool, SocketError> {
+        let Slot {
+            keeper,
+            outstanding,
+            replies,
+            estimates,
+            desk,
+            joining,
+            ..
+        } = self;
+        let Some(python) = keeper.as_mut().and_then(Keeper::python) else {
+            self.lose_child()?;
+            return Ok(false);
+        };
+        let message = match python.next() {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                if error.kind() == std::io::ErrorKind::InvalidData {
+                    log::error!("slot={}: the Python child sent {error}", self.label);
+                }
+                self.lose_child()?;
+                return Ok(false);
+            }
+        };
+        let (head, body) = (message.head, message.body);
+        let Some(call) = outstanding
+            .front_mut()
+            .filter(|call| call.seq == head.serial)
+        else {
+            return Ok(true);
+        };
+        match head.kind {
+            kind::RESULT => {
+                let is_plain = call.items == 0;
+                if is_plain {
+                    estimates[call.number].add(head.first);
+                }
+                let is_error = head.flags & pipe_flag::IS_ERROR != 0;
+                let mut reply = ReplyHead {
+                    dispatch: call.dispatch,
+                    service_us: head.first,
+                    items: head.second.max(1),
+                    is_error,
+                };
+                if !joining.is_joined() {
+                    // Its broker is gone, or has given the call to another slot.
+                } else if body.len() > limits::BODY_BYTES_MAX {
+                    reply.is_error = true;
+                    replies.push(reply, "", too_large(body.len()).to_json().as_bytes(), []);
+                } else {
+                    replies.push(reply, &call.id, body, message.attachments);
+                }
+                desk.gate.end(call.seq);
+                outstanding.pop_front();
+                if replies.is_full() {
+                    self.flush()?;
+                }
+            }
+            kind::STREAM => {
+                let Some(kind) = stream_kind(head.flags) else {
+                    return Ok(true);
+                };
+                call.stream_seq += 1;
+                let item = StreamItem {
+                    dispatch: call.dispatch,
+                    seq: call.stream_seq,
+                    kind,
+                    value: body,
+                };
+                let mut packed = Vec::new();
+                item.pack(&mut packed);
+                let mut frames = vec![Frame::from(&Command::Stream.frame()), Frame::from(packed)];
+                frames.extend(message.attachments);
+                let _ = joining.send(frames)?;
+            }
+            // It shows that a chunk goes on, and its arrival has done so.
+            kind::TICK => {}
+            kind => log::error!("slot={}: the Python child sent kind {kind:#x}", self.label),
+        }
+        Ok(true)
+    }
+
+    /// The child ended by itself: its calls are lost with it.
+    pub(super) fn lose_child(&mut self) -> Result<(), SocketError> {
+        match &mut self.keeper {
+            Some(keeper) if keeper.due().is_none() => {
+                let lost = keeper.lost();
+                self.tell_lost(&lost)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the child on purpose; its successor starts at once.
+    fn replace_child(&mut self, why: &str) -> Result<(), SocketError> {
+        let Some(keeper) = &mut self.keeper else {
+            return Ok(());
+        };
+        let pid = keeper.pid();
+        let lost = keeper.replace();
+        log::info!(
+            "slot={} pid={pid}: call {why}, its Python child is replaced",
+            self.label
+        );
+        self.tell_lost(&lost)
+    }
+
+    /// An item of a chunk hangs where the child itself cannot interrupt it.
+    fn expire_chunk(&mut self) -> Result<(), SocketError> {
+        if let Some(call) = self.outstanding.pop_front() {
+            let error = RpcError::new(Code::DeadlineExceeded)
+                .data(&serde_json::json!({"state": "running"}));
+            let head = ReplyHead {
+                dispatch: call.dispatch,
+                service_us: 0,
+                items: 1,
+                is_error: true,
+            };
+            self.replies.push(head, "", error.to_json().as_bytes(), []);
+            self.desk.gate.end(call.seq);
+        }
+        self.replace_child("overran the timeout of its items")
+    }
+
+    fn tell_lost(&mut self, lost: &SlotLost) -> Result<(), SocketError> {
+        for call in self.outstanding.drain(..) {
+            self.desk.gate.end(call.seq);
+        }
+        self.inbox.clear();
+        self.is_down = true;
+        self.say(Command::Lost, lost)
+    }
+
+    /// The successor is up. Calls that came meanwhile were others' before they came.
+    pub(super) fn tell_ready(&mut self) -> Result<(), SocketError> {
+        self.receive()?;
+        self.inbox.clear();
+        self.is_down = false;
+        let pid = self.keeper.as_ref().map_or(0, Keeper::pid);
+        self.say(
+            Command::Ready,
+            &SlotReady {
+                slot: self.number,
+                pid,
+            },
+        )
+    }
+
+    /// Tells a broker that knows the slot; another one learns it from the join.
+    fn say(&mut self, command: Command, body: &impl serde::Serialize) -> Result<(), SocketError> {
+        match self.joining.socket() {
+            Some(socket) if self.joining.is_joined() => {
+                self.replies.send_after(json_message(command, body), socket)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn stream_kind(flags: u8) -> Option<StreamKind> {
+    [StreamKind::Progress, StreamKind::Output, StreamKind::Item]
+        .into_iter()
+        .find(|kind| *kind as u8 == flags)
+}

@@ -1,0 +1,380 @@
+//! A slot in a process of its own, as its supervisor sees it.
+//!
+//! Orders go to its standard input and reports come from its standard output, a JSON object a line;
+//! the data link is the slot's own. How the process ends is seen here and told on the control link,
+//! since nobody else can know.
+
+use crate::backoff::Backoff;
+use crate::child::{Child, Output, set_nonblocking};
+use crate::command::CommandModes;
+use crate::python;
+use crate::slot::{LinkOrder, Phase};
+use muster_proto::socket::{Interest, PollItem};
+use muster_proto::worker::{Method, Recalled, SlotCall, SlotLost};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a slot process is told first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SlotProgram {
+    /// The worker's name and host.
+    pub worker: String,
+    pub host: String,
+    /// Whether it runs the built-in functions.
+    pub builtin: bool,
+    /// Commands as given, and how they are run.
+    pub commands: Vec<String>,
+    pub modes: CommandModes,
+    pub python: Option<python::Source>,
+    /// What the Python modules offer.
+    pub python_methods: Vec<Method>,
+    /// Endpoints of brokers to be a stock REP for.
+    pub plain: Vec<String>,
+}
+
+/// From the supervisor to a slot process.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Who it is: the first order.
+    Start {
+        number: u32,
+        program: Box<SlotProgram>,
+    },
+    /// Join this broker.
+    Link(LinkOrder),
+    /// Give the call with this number back.
+    Recall(u32),
+    /// Cancel the call with this number.
+    Cancel(u32),
+    /// End when no call is left.
+    Drain,
+}
+
+/// From a slot process to the supervisor.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// Whether the call with this number was given back.
+    Recalled(u32, bool),
+    /// A cancelled call does not end: kill this process.
+    Stuck(u32),
+}
+
+/// What happened to a slot process.
+#[derive(Debug)]
+pub(crate) enum ProcessEvent {
+    /// A recall is answered.
+    Recalled(Recalled),
+    /// The process ended, and its successor starts later.
+    Lost(SlotLost),
+    /// The process ended as ordered.
+    Over,
+}
+
+/// The process of one slot and its successors.
+pub(crate) struct SlotProcess {
+    program: SlotProgram,
+    number: u32,
+    label: String,
+    state: State,
+    backoff: Backoff,
+    /// The latest link order: a successor gets it, too.
+    link: Option<LinkOrder>,
+    ending: Option<Phase>,
+}
+
+enum State {
+    Up(Box<Running>),
+    Down { until: Instant },
+}
+
+struct Running {
+    child: Child,
+    started: Instant,
+    orders: Option<OwnedFd>,
+    unwritten: VecDeque<u8>,
+    reports: Option<OwnedFd>,
+    report_line: Vec<u8>,
+    stderr: Option<OwnedFd>,
+    output: Output,
+    /// Recalls that are not answered yet.
+    recalls: Vec<SlotCall>,
+    /// It is being killed because a cancelled call did not end.
+    is_stuck: bool,
+}
+
+impl SlotProcess {
+    /// Starts the process.
+    pub fn start(program: &SlotProgram, number: u32, label: String) -> io::Result<Self> {
+        let mut process = SlotProcess {
+            program: program.clone(),
+            number,
+            label,
+            state: State::Down {
+                until: Instant::now(),
+            },
+            backoff: Backoff::default(),
+            link: None,
+            ending: None,
+        };
+        process.revive()?;
+        Ok(process)
+    }
+
+    fn revive(&mut self) -> io::Result<()> {
+        let mut running = Running::start(&self.label)?;
+        let program = Box::new(self.program.clone());
+        running.order(&Order::Start {
+            number: self.number,
+            program,
+        });
+        if let Some(link) = &self.link {
+            running.order(&Order::Link(link.clone()));
+        }
+        self.state = State::Up(Box::new(running));
+        Ok(())
+    }
+
+    fn running(&mut self) -> Option<&mut Running> {
+        match &mut self.state {
+            State::Up(running) => Some(running),
+            State::Down { .. } => None,
+        }
+    }
+
+    /// Has it join a broker.
+    pub fn order_link(&mut self, link: LinkOrder) {
+        self.link = Some(link.clone());
+        if let Some(running) = self.running() {
+            running.order(&Order::Link(link));
+        }
+    }
+
+    /// Asks for a call back; the answer comes as [`ProcessEvent::Recalled`].
+    pub fn recall(&mut self, call: SlotCall) {
+        if let Some(running) = self.running() {
+            running.recalls.push(call);
+            running.order(&Order::Recall(call.seq));
+        }
+    }
+
+    /// Cancels a call.
+    pub fn cancel(&mut self, seq: u32) {
+        if let Some(running) = self.running() {
+            running.order(&Order::Cancel(seq));
+        }
+    }
+
+    /// Has it end, for good.
+    pub fn order_end(&mut self, phase: Phase) {
+        self.ending = self.ending.max(Some(phase));
+        let Some(running) = self.running() else {
+            return;
+        };
+        match phase {
+            Phase::Serve => {}
+            Phase::Drain => running.order(&Order::Drain),
+            Phase::Stop => {
+                running.child.kill();
+            }
+        }
+    }
+
+    /// When a successor is due.
+    pub fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Up(_) => None,
+            State::Down { until } => Some(until),
+        }
+    }
+
+    /// Everything that can happen to the process.
+    pub fn poll_items(&self) -> impl Iterator<Item = PollItem<'_>> {
+        let running = match &self.state {
+            State::Up(running) => Some(running),
+            State::Down { .. } => None,
+        };
+        running.into_iter().flat_map(|running| {
+            let read = |pipe| PollItem::fd(pipe, Interest::Read);
+            let orders = running
+                .orders
+                .as_ref()
+                .filter(|_| !running.unwritten.is_empty());
+            [
+                Some(PollItem::fd(&running.child, Interest::Read)),
+                running.reports.as_ref().map(read),
+                running.stderr.as_ref().map(read),
+                orders.map(|pipe| PollItem::fd(pipe, Interest::Write)),
+            ]
+            .into_iter()
+            .flatten()
+        })
+    }
+
+    /// Looks at what happened, and starts a successor that is due.
+    pub fn step(&mut self, events: &mut Vec<ProcessEvent>) {
+        let (number, label) = (self.number, &self.label);
+        let running = match &mut self.state {
+            State::Up(running) => running,
+            State::Down { .. } if self.ending.is_some() => {
+                events.push(ProcessEvent::Over);
+                return;
+            }
+            State::Down { until } if *until > Instant::now() => return,
+            State::Down { .. } => {
+                if let Err(error) = self.revive() {
+                    let (wait, _) = self.backoff.crashed(Instant::now(), Instant::now());
+                    log::error!("slot={}: cannot start its process: {error}", self.label);
+                    self.state = State::Down {
+                        until: Instant::now() + wait,
+                    };
+                }
+                return;
+            }
+        };
+        running.write();
+        // Looked at before the pipes: what it wrote before its end is still read.
+        let ended = running.child.try_wait();
+        running.read_reports(label, events);
+        running.read_output();
+        let Some(ended) = ended else { return };
+        let (pid, now) = (running.child.pid(), Instant::now());
+        if self.ending.is_some() {
+            events.push(ProcessEvent::Over);
+            return;
+        }
+        let is_on_purpose = running.is_stuck;
+        let wait = if is_on_purpose {
+            log::warn!("slot={label} pid={pid}: a cancelled call did not end, it is replaced");
+            Duration::ZERO
+        } else {
+            let (wait, is_loud) = self.backoff.crashed(running.started, now);
+            let wait_ms = wait.as_millis();
+            log::warn!("slot={label} pid={pid}: the process ended ({ended}); next in {wait_ms} ms");
+            if is_loud {
+                log::error!("slot={label}: five processes ended within a minute");
+            }
+            wait
+        };
+        let out_of_memory = ended.signal == Some(libc::SIGKILL)
+            && !is_on_purpose
+            && crate::memory::kills_have_grown();
+        events.push(ProcessEvent::Lost(SlotLost {
+            stderr_tail: running.output.tail(),
+            on_purpose: is_on_purpose,
+            out_of_memory,
+            backoff_ms: wait.as_millis() as u64,
+            ..ended.lost(number, pid)
+        }));
+        self.state = State::Down { until: now + wait };
+    }
+}
+
+impl Running {
+    fn start(label: &str) -> io::Result<Self> {
+        // The file may have been replaced since the start; the process still knows its own.
+        let program = std::env::current_exe()
+            .ok()
+            .filter(|path| path.is_file())
+            .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+        let mut command = Command::new(program);
+        command.arg0("muster-worker").args(["slot", label]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = Child::spawn(&mut command)?;
+        let (orders, reports, stderr) = child.pipes();
+        for pipe in [&orders, &reports, &stderr].into_iter().flatten() {
+            set_nonblocking(pipe)?;
+        }
+        Ok(Running {
+            child,
+            started: Instant::now(),
+            orders,
+            unwritten: VecDeque::new(),
+            reports,
+            report_line: Vec::new(),
+            stderr,
+            output: Output::default(),
+            recalls: Vec::new(),
+            is_stuck: false,
+        })
+    }
+
+    fn order(&mut self, order: &Order) {
+        let line = serde_json::to_vec(order).expect("orders have string keys only");
+        self.unwritten.extend(line);
+        self.unwritten.push_back(b'\n');
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(orders) = &self.orders else { return };
+        while !self.unwritten.is_empty() {
+            match rustix::io::write(orders, self.unwritten.as_slices().0) {
+                Ok(count) => drop(self.unwritten.drain(..count)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(_) => {
+                    // It is ending, which its descriptor tells.
+                    self.unwritten.clear();
+                    self.orders = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_reports(&mut self, label: &str, events: &mut Vec<ProcessEvent>) {
+        let mut buffer = [0; 4096];
+        while let Some(reports) = &self.reports {
+            match rustix::io::read(reports, &mut buffer) {
+                Ok(0) => self.reports = None,
+                Ok(count) => self.report_line.extend_from_slice(&buffer[..count]),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        while let Some(end) = self.report_line.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.report_line.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(report) => self.heed(report, events),
+                Err(error) => log::error!("slot={label}: an unreadable report: {error}"),
+            }
+        }
+    }
+
+    fn heed(&mut self, report: Report, events: &mut Vec<ProcessEvent>) {
+        match report {
+            Report::Recalled(seq, given_back) => {
+                // Answers come in the order of the questions.
+                if let Some(at) = self.recalls.iter().position(|call| call.seq == seq) {
+                    let call = self.recalls.remove(at);
+                    events.push(ProcessEvent::Recalled(Recalled { call, given_back }));
+                }
+            }
+            Report::Stuck(seq) => {
+                log::debug!("call {seq} of the slot is stuck");
+                self.is_stuck = true;
+                self.child.kill();
+            }
+        }
+    }
+
+    /// The process writes its log there, finished lines: they pass through as they are.
+    fn read_output(&mut self) {
+        if let Some(stderr) = &self.stderr
+            && !self.output.read(stderr, |line| eprintln!("{line}"))
+        {
+            self.stderr = None;
+        }
+    }
+}

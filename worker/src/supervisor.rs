@@ -1,0 +1,499 @@
+//! The one that looks after a worker: it finds the broker, speaks for the worker on the control
+//! link, starts the slots and sees them end. Its thread runs no function.
+
+use crate::address::{FindError, Finder, Found};
+use crate::backoff::Backoff;
+use crate::control::{Control, ControlEvent};
+use crate::crew::{Crew, SlotError, SlotHandle};
+use crate::python::Python;
+use crate::slot::{Cancel, LinkOrder, Phase};
+use crate::slot_process::ProcessEvent;
+use crate::stopper::Stopper;
+use muster_proto::limits;
+use muster_proto::socket::{Context, Interest, PollItem, SocketError, poll, random_bytes};
+use muster_proto::worker::{Recalled, Refused, Registration, SlotCall, VERSION, Welcome};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a draining worker waits for the broker's sign that it was heard.
+const HEARD_WAIT: Duration = Duration::from_secs(1);
+/// How long slots that were stopped may take to end.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a worker can't serve, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The broker refuses it for good.
+    #[error("the broker refuses this worker: {}", .0.message)]
+    Refused(Refused),
+    /// The broker can't even be looked for.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// A slot can't be started.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// Sockets can't be used.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The system has no random bytes.
+    #[error("no random bytes for the worker's token")]
+    Random(#[source] std::io::Error),
+}
+
+/// Looks after one worker.
+pub(crate) struct Supervisor {
+    context: Context,
+    crew: Crew,
+    stopper: Stopper,
+    control: Control,
+    /// `None`: slots for stock brokers only, nothing to register at.
+    finder: Option<Finder>,
+    found: Option<Found>,
+    /// The broker is not there: look for it.
+    is_searching: bool,
+    was_told: bool,
+    generation: u64,
+    link: Option<LinkOrder>,
+    slots: BTreeMap<u32, SlotHandle>,
+    /// Slots that ended by themselves, and when they start again.
+    fallen: BTreeMap<u32, Instant>,
+    backoffs: BTreeMap<u32, Backoff>,
+    leaving: Leaving,
+    grace: Duration,
+}
+
+/// How far a worker that leaves has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// The broker was told and has not shown that it heard.
+    Told {
+        heard_by: Instant,
+        end: Instant,
+    },
+    /// The slots finish what they have.
+    Draining {
+        end: Instant,
+    },
+    /// They don't any more.
+    Stopping {
+        end: Instant,
+    },
+}
+
+impl Supervisor {
+    pub fn new(
+        context: Context,
+        crew: Crew,
+        finder: Option<Finder>,
+        slots: u32,
+        grace: Duration,
+        stopper: Stopper,
+    ) -> Result<Self, ServeError> {
+        let token: [u8; 16] = random_bytes().map_err(ServeError::Random)?;
+        let registration = Registration {
+            protocol: (VERSION, VERSION),
+            token: token.iter().map(|byte| format!("{byte:02x}")).collect(),
+            name: crew.name.clone(),
+            host: crew.host.clone(),
+            pid: std::process::id(),
+            slots,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            methods: crew.registry.methods(),
+            raw: false,
+            allow_run: false,
+            allow_apply: false,
+        };
+        Ok(Supervisor {
+            control: Control::new(context.clone(), registration),
+            context,
+            crew,
+            stopper,
+            is_searching: finder.is_some(),
+            finder,
+            found: None,
+            was_told: false,
+            generation: 0,
+            link: None,
+            slots: BTreeMap::new(),
+            fallen: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
+            leaving: Leaving::No,
+            grace,
+        })
+    }
+
+    /// Serves until the stopper says to end. `first_child`: for the first slot.
+    pub fn run(mut self, first_child: Option<Python>) -> Result<(), ServeError> {
+        let mut first_child = first_child;
+        for number in 1..=self.control.registration().slots {
+            self.start_slot(number, first_child.take())?;
+        }
+        let mut events = Vec::new();
+        loop {
+            self.heed_stopper()?;
+            self.search()?;
+            self.control.step(&mut events)?;
+            for event in events.drain(..) {
+                self.heed_broker(event)?;
+            }
+            self.heed_slots()?;
+            if self.step_leaving()? {
+                break;
+            }
+            self.wait()?;
+        }
+        self.control.leave()?;
+        log::info!("worker={}: stopped", self.crew.name);
+        Ok(())
+    }
+
+    fn start_slot(&mut self, number: u32, first_child: Option<Python>) -> Result<(), ServeError> {
+        let wake = self.stopper.wake();
+        let mut slot = self
+            .crew
+            .start_slot(number, &self.context, wake, first_child)?;
+        if let Some(link) = &self.link {
+            slot.order_link(link);
+        }
+        self.slots.insert(number, slot);
+        Ok(())
+    }
+
+    /// Looks for the broker while it is not there.
+    fn search(&mut self) -> Result<(), ServeError> {
+        let Some(finder) = self.finder.as_mut().filter(|_| self.is_searching) else {
+            return Ok(());
+        };
+        match finder.look()? {
+            Some(found) => {
+                self.is_searching = false;
+                if self.found.as_ref() != Some(&found) {
+                    log::debug!("worker={}: connecting to {}", self.crew.name, found.workers);
+                    self.control.connect(&found)?;
+                    self.found = Some(found);
+                }
+            }
+            None if !self.was_told && !finder.reason().is_empty() => {
+                self.was_told = true;
+                log::warn!(
+                    "worker={}: {}; waiting for one (`muster-broker` starts it)",
+                    self.crew.name,
+                    finder.reason()
+                );
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn heed_broker(&mut self, event: ControlEvent) -> Result<(), ServeError> {
+        match event {
+            ControlEvent::Welcome(welcome) => self.join_slots(welcome),
+            ControlEvent::Refused(refused) => return Err(ServeError::Refused(refused)),
+            ControlEvent::Silent => {
+                if !self.was_told {
+                    log::warn!(
+                        "worker={}: the broker does not answer; waiting",
+                        self.crew.name
+                    );
+                }
+                self.was_told = true;
+                self.is_searching = true;
+                if let Some(finder) = &mut self.finder {
+                    finder.restart();
+                }
+            }
+            ControlEvent::Cancel(call) => {
+                if let Some(slot) = self.slots.get_mut(&call.slot) {
+                    slot.cancel(call.seq);
+                }
+            }
+            ControlEvent::Recall(call) => {
+                if let Some(given_back) = self
+                    .slots
+                    .get_mut(&call.slot)
+                    .and_then(|slot| slot.recall(call))
+                {
+                    self.control
+                        .send_recalled(&[Recalled { call, given_back }])?;
+                }
+            }
+            ControlEvent::Drain(grace) => self.drain(grace.unwrap_or(self.grace))?,
+            ControlEvent::Resize(slots) => self.resize(slots)?,
+            ControlEvent::Reload => {
+                log::warn!("worker={}: it cannot reload its functions", self.crew.name);
+            }
+            ControlEvent::Beat => {
+                if let Leaving::Told { end, .. } = self.leaving {
+                    self.drain_slots(end);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn join_slots(&mut self, welcome: Welcome) {
+        let Some(found) = &self.found else { return };
+        let (slots, methods) = (self.slots.len(), self.crew.registry.len());
+        log::info!(
+            "worker={}: {slots} slots offer {methods} methods",
+            welcome.name
+        );
+        if welcome.name != self.crew.name {
+            let (name, old) = (&welcome.name, &self.crew.name);
+            log::warn!("worker={name}: the name {old} was taken");
+        }
+        self.was_told = false;
+        self.is_searching = false;
+        self.generation += 1;
+        let link = LinkOrder {
+            endpoint: found.workers.clone(),
+            curve: found.curve.clone(),
+            token: self.control.registration().token.clone(),
+            worker: welcome.name,
+            generation: self.generation,
+        };
+        for slot in self.slots.values_mut() {
+            slot.order_link(&link);
+        }
+        self.link = Some(link);
+    }
+
+    /// Has so many slots. Those with the highest numbers go first.
+    fn resize(&mut self, wanted: u32) -> Result<(), ServeError> {
+        let wanted = wanted.clamp(1, limits::WORKER_SLOTS_MAX);
+        if self.leaving != Leaving::No || wanted == self.control.registration().slots {
+            return Ok(());
+        }
+        log::info!("worker={}: {wanted} slots from now on", self.crew.name);
+        self.control
+            .change(|registration| registration.slots = wanted)?;
+        for (_, slot) in self.slots.range_mut(wanted + 1..) {
+            slot.order_end(Phase::Drain);
+        }
+        for number in 1..=wanted {
+            if !self.slots.contains_key(&number) && !self.fallen.contains_key(&number) {
+                self.start_slot(number, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees which slots ended, and starts their successors.
+    fn heed_slots(&mut self) -> Result<(), ServeError> {
+        let mut over = Vec::new();
+        let mut events = Vec::new();
+        for (&number, slot) in &mut self.slots {
+            match slot {
+                SlotHandle::Thread(thread) => {
+                    if let Some(why) = thread.ended() {
+                        over.push((number, why));
+                    }
+                }
+                SlotHandle::Process(process) => {
+                    process.step(&mut events);
+                    for event in events.drain(..) {
+                        match event {
+                            ProcessEvent::Recalled(recalled) => {
+                                self.control.send_recalled(&[recalled])?;
+                            }
+                            ProcessEvent::Lost(lost) => self.control.send_lost(&lost)?,
+                            ProcessEvent::Over => over.push((number, None)),
+                        }
+                    }
+                }
+            }
+        }
+        let now = Instant::now();
+        for (number, why) in over {
+            self.slots.remove(&number);
+            if let Some(why) = why {
+                let backoff = self.backoffs.entry(number).or_default();
+                let (wait, _) = backoff.crashed(now, now);
+                log::error!("slot={}: it ended: {why}", self.crew.label(number));
+                self.fallen.insert(number, now + wait);
+            }
+        }
+        let due: Vec<u32> = self
+            .fallen
+            .iter()
+            .filter(|&(_, &at)| at <= now)
+            .map(|(&number, _)| number)
+            .collect();
+        for number in due {
+            self.fallen.remove(&number);
+            if self.leaving == Leaving::No && number <= self.control.registration().slots {
+                self.start_slot(number, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn heed_stopper(&mut self) -> Result<(), ServeError> {
+        match (self.stopper.phase(), self.leaving) {
+            (Phase::Drain, Leaving::No) => self.drain(self.grace)?,
+            (Phase::Stop, Leaving::Stopping { .. }) => {}
+            (Phase::Stop, _) => {
+                log::info!("worker={}: stopping at once", self.crew.name);
+                self.stop_slots();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, grace: Duration) -> Result<(), ServeError> {
+        if self.leaving != Leaving::No {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let end = now
+            .checked_add(grace)
+            .unwrap_or(now + Duration::from_secs(86_400));
+        log::info!(
+            "worker={}: draining for up to {} s; a second signal stops it at once",
+            self.crew.name,
+            grace.as_secs_f32()
+        );
+        if self.control.is_registered() {
+            self.control.send_draining()?;
+            self.leaving = Leaving::Told {
+                heard_by: now + HEARD_WAIT,
+                end,
+            };
+        } else {
+            self.drain_slots(end);
+        }
+        Ok(())
+    }
+
+    fn drain_slots(&mut self, end: Instant) {
+        self.leaving = Leaving::Draining { end };
+        self.slots
+            .values_mut()
+            .for_each(|slot| slot.order_end(Phase::Drain));
+    }
+
+    fn stop_slots(&mut self) {
+        self.leaving = Leaving::Stopping {
+            end: Instant::now() + STOP_WAIT,
+        };
+        self.slots
+            .values_mut()
+            .for_each(|slot| slot.order_end(Phase::Stop));
+    }
+
+    /// Goes on with leaving; true when nothing is left to do.
+    fn step_leaving(&mut self) -> Result<bool, ServeError> {
+        let now = Instant::now();
+        match self.leaving {
+            Leaving::No => return Ok(false),
+            Leaving::Told { heard_by, end } if heard_by <= now => self.drain_slots(end),
+            Leaving::Draining { end } if end <= now && !self.slots.is_empty() => {
+                let (name, slots) = (&self.crew.name, self.slots.len());
+                log::warn!("worker={name}: {slots} slots were still busy when the grace ended");
+                self.stop_slots();
+            }
+            Leaving::Stopping { end } if end <= now => {
+                // Threads in functions that look at nothing: they end with the process.
+                if !self.slots.is_empty() {
+                    log::warn!("worker={}: functions still run", self.crew.name);
+                }
+                return Ok(true);
+            }
+            _ => {}
+        }
+        Ok(self.slots.is_empty() && !matches!(self.leaving, Leaving::Told { .. }))
+    }
+
+    /// Waits until something happens or is due.
+    fn wait(&mut self) -> Result<(), ServeError> {
+        let search_due = self
+            .finder
+            .as_ref()
+            .filter(|_| self.is_searching)
+            .map(Finder::due);
+        let leaving_due = match self.leaving {
+            Leaving::No => None,
+            Leaving::Told { heard_by, .. } => Some(heard_by),
+            Leaving::Draining { end } | Leaving::Stopping { end } => Some(end),
+        };
+        let slots_due = self.slots.values().filter_map(SlotHandle::due).min();
+        let fallen_due = self.fallen.values().min().copied();
+        let due = [
+            search_due,
+            leaving_due,
+            slots_due,
+            fallen_due,
+            self.control.due(),
+        ];
+        let timeout = due
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let mut items = vec![PollItem::fd(self.stopper.wake(), Interest::Read)];
+        items.extend(self.control.poll_items());
+        let asked = self
+            .finder
+            .as_ref()
+            .filter(|_| self.is_searching)
+            .and_then(Finder::socket);
+        items.extend(asked.map(|socket| PollItem::socket(socket, Interest::Read)));
+        for slot in self.slots.values() {
+            if let SlotHandle::Process(process) = slot {
+                items.extend(process.poll_items());
+            }
+        }
+        poll(&mut items, timeout)?;
+        drop(items);
+        self.stopper.wake().drain();
+        Ok(())
+    }
+}
+
+impl SlotHandle {
+    fn order_link(&mut self, link: &LinkOrder) {
+        match self {
+            SlotHandle::Thread(slot) => slot.desk.order_link(link.clone()),
+            SlotHandle::Process(slot) => slot.order_link(link.clone()),
+        }
+    }
+
+    fn order_end(&mut self, phase: Phase) {
+        match self {
+            SlotHandle::Thread(slot) => slot.order_end(phase),
+            SlotHandle::Process(slot) => slot.order_end(phase),
+        }
+    }
+
+    /// Gives a call back; `None`: the answer comes later.
+    fn recall(&mut self, call: SlotCall) -> Option<bool> {
+        match self {
+            SlotHandle::Thread(slot) => Some(slot.desk.gate.recall(call.seq)),
+            SlotHandle::Process(slot) => {
+                slot.recall(call);
+                None
+            }
+        }
+    }
+
+    fn cancel(&mut self, seq: u32) {
+        match self {
+            SlotHandle::Thread(slot) => {
+                if slot.desk.gate.cancel(seq) == Cancel::Running {
+                    slot.desk.wake.wake();
+                }
+            }
+            SlotHandle::Process(slot) => slot.cancel(seq),
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self {
+            SlotHandle::Thread(_) => None,
+            SlotHandle::Process(slot) => slot.due(),
+        }
+    }
+}
