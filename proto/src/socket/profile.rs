@@ -179,10 +179,11 @@ impl Profile {
                 immediate: true,
                 ..base
             },
-            // Replies are as many as the client has calls in flight, which it bounds itself.
+            // Replies are as many as the client has calls in flight, which it bounds itself. Not
+            // IMMEDIATE: with it libzmq drops, when the connection ends, the replies that it has
+            // received and the client has not read yet (the last ones of a broker that leaves).
             Self::ClientLink => Options {
                 send_max: 1_000,
-                immediate: true,
                 ..base
             },
             // No limit: a full monitor or ZAP queue would stop libzmq's I/O thread.

@@ -1,0 +1,390 @@
+//! Real brokers and peers for the tests: private directories, system-picked ports, bounded waits,
+//! and nothing left running when a test panics.
+#![allow(dead_code, missing_docs)]
+
+use muster_proto::id::DispatchId;
+use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
+use muster_proto::worker::{self, Bytes, Call, Command, Join, Method, Registration, Welcome, flag};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything a test waits for takes on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `check` gives something.
+pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A broker process with a runtime directory of its own.
+pub struct Broker {
+    pub child: Child,
+    pub folder: tempfile::TempDir,
+    args: Vec<String>,
+}
+
+impl Broker {
+    pub fn start(args: &[&str]) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("mt")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let child = spawn(folder.path(), &args);
+        let broker = Broker {
+            child,
+            folder,
+            args,
+        };
+        broker.wait_until_serving();
+        broker
+    }
+
+    fn wait_until_serving(&self) {
+        let pid = self.child.id();
+        wait_for("the connection file", || {
+            let text = std::fs::read(self.path("cluster.json")).ok()?;
+            let file: Value = serde_json::from_slice(&text).ok()?;
+            (file["pid"] == pid).then_some(())
+        });
+    }
+
+    /// SIGKILL, and a new broker in the same place.
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.folder.path(), &self.args);
+        self.wait_until_serving();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("r/default").join(name)
+    }
+
+    pub fn endpoint(&self, name: &str) -> String {
+        format!("ipc://{}", self.path(name).display())
+    }
+
+    pub fn connection(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path("cluster.json")).unwrap()).unwrap()
+    }
+
+    pub fn client(&self, context: &Context) -> Client {
+        Client::connect(context, &self.endpoint("frontend"))
+    }
+}
+
+pub fn spawn(folder: &Path, args: &[String]) -> Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_muster-broker"))
+        .args(["--runtime-dir"])
+        .arg(folder.join("r"))
+        .args(args)
+        .env("XDG_STATE_HOME", folder.join("s"))
+        .env_remove("MUSTER_CLUSTER")
+        .stdout(Stdio::null())
+        .stderr(
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(folder.join("log"))
+                .unwrap(),
+        )
+        .spawn()
+        .unwrap()
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            eprintln!("the broker's log:\n{log}");
+        }
+    }
+}
+
+/// A DEALER that speaks as a REQ does.
+pub struct Client {
+    pub socket: Socket,
+}
+
+impl Client {
+    pub fn connect(context: &Context, endpoint: &str) -> Self {
+        let socket = Socket::open(context, Kind::Dealer, &Profile::ClientLink).unwrap();
+        socket.connect(endpoint).unwrap();
+        Client { socket }
+    }
+
+    pub fn send(&self, body: impl AsRef<[u8]>) {
+        self.send_frames(vec![Frame::empty(), Frame::from(body.as_ref())]);
+    }
+
+    pub fn send_frames(&self, mut frames: Vec<Frame>) {
+        let sent = self.socket.send_timeout(&mut frames, PATIENCE).unwrap();
+        assert_eq!(sent, SendOutcome::Sent);
+    }
+
+    /// The next reply's body, below the delimiter.
+    pub fn receive(&self) -> Vec<u8> {
+        let frames = self.receive_frames();
+        assert!(frames[0].is_empty(), "{frames:?}");
+        frames[1].to_vec()
+    }
+
+    pub fn receive_frames(&self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        assert!(
+            self.socket.recv_timeout(&mut frames, PATIENCE).unwrap(),
+            "no reply"
+        );
+        frames
+    }
+
+    pub fn ask(&self, body: impl AsRef<[u8]>) -> Value {
+        self.send(body);
+        let reply = self.receive();
+        serde_json::from_slice(&reply)
+            .unwrap_or_else(|_| panic!("not JSON: {:?}", String::from_utf8_lossy(&reply)))
+    }
+
+    pub fn call(&self, method: &str, params: Value) -> Value {
+        self.ask(json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}).to_string())
+    }
+
+    pub fn result(&self, method: &str, params: Value) -> Value {
+        let reply = self.call(method, params);
+        assert!(reply.get("error").is_none(), "{reply}");
+        reply["result"].clone()
+    }
+}
+
+/// A worker of the worker protocol in the test's own hands: nothing happens by itself.
+pub struct FakeWorker {
+    context: Context,
+    endpoint: String,
+    pub control: Socket,
+    pub slots: Vec<Socket>,
+    pub registration: Registration,
+}
+
+/// A call as the fake worker sees it.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub dispatch: DispatchId,
+    pub seq: u32,
+    pub method: String,
+    pub params: String,
+    pub remaining_ms: u32,
+    pub flags: u8,
+    pub attachments: Vec<Vec<u8>>,
+}
+
+pub fn method(name: &str) -> Method {
+    Method {
+        name: name.into(),
+        params: None,
+        doc: String::new(),
+        once: false,
+        chunks: false,
+    }
+}
+
+impl FakeWorker {
+    pub fn join(
+        context: &Context,
+        broker: &Broker,
+        name: &str,
+        slots: u32,
+        methods: &[&str],
+    ) -> Self {
+        Self::join_with(
+            context,
+            broker,
+            name,
+            slots,
+            methods.iter().map(|m| method(m)).collect(),
+        )
+    }
+
+    pub fn join_with(
+        context: &Context,
+        broker: &Broker,
+        name: &str,
+        slots: u32,
+        methods: Vec<Method>,
+    ) -> Self {
+        let endpoint = broker.endpoint("workers");
+        let control = Socket::open(context, Kind::Dealer, &Profile::ControlLink).unwrap();
+        control.connect(&endpoint).unwrap();
+        let registration = Registration {
+            protocol: (1, 1),
+            token: format!("token-of-{name}"),
+            name: name.into(),
+            host: "test".into(),
+            pid: std::process::id(),
+            slots,
+            version: "0".into(),
+            methods,
+            raw: false,
+            allow_run: false,
+            allow_apply: false,
+        };
+        let mut worker = FakeWorker {
+            context: context.clone(),
+            endpoint,
+            control,
+            slots: Vec::new(),
+            registration,
+        };
+        let welcome = worker.register();
+        assert_eq!(welcome.name, name);
+        for number in 1..=slots {
+            worker.join_slot(number);
+        }
+        worker
+    }
+
+    pub fn register(&self) -> Welcome {
+        self.tell(
+            Command::Register,
+            &serde_json::to_vec(&self.registration).unwrap(),
+        );
+        let frames = self.expect(&self.control, Command::Welcome);
+        serde_json::from_slice(&frames[1]).unwrap()
+    }
+
+    pub fn tell(&self, command: Command, body: &[u8]) {
+        send(
+            &self.control,
+            vec![Frame::from(&command.frame()), Frame::from(body)],
+        );
+    }
+
+    pub fn join_slot(&mut self, number: u32) {
+        let socket = Socket::open(&self.context, Kind::Dealer, &Profile::DataLink).unwrap();
+        socket.connect(&self.endpoint).unwrap();
+        let join = Join {
+            token: self.registration.token.clone(),
+            slot: number,
+            pid: 0,
+        };
+        let body = serde_json::to_vec(&join).unwrap();
+        send(
+            &socket,
+            vec![Frame::from(&Command::Join.frame()), Frame::from(body)],
+        );
+        self.expect(&socket, Command::Joined);
+        self.slots.push(socket);
+    }
+
+    /// The next message that is no heartbeat's echo, which must be this command.
+    pub fn expect(&self, socket: &Socket, command: Command) -> Vec<Frame> {
+        loop {
+            let mut frames = Vec::new();
+            assert!(
+                socket.recv_timeout(&mut frames, PATIENCE).unwrap(),
+                "no {command:?}"
+            );
+            let found = Command::read(&frames[0]).unwrap();
+            if found != Command::Beat {
+                assert_eq!(found, command);
+                return frames;
+            }
+        }
+    }
+
+    pub fn beat(&self) {
+        send(
+            &self.control,
+            vec![Frame::from(&Command::Heartbeat.frame())],
+        );
+    }
+
+    /// The calls in the next message to a slot.
+    pub fn calls(&self, slot: usize) -> Vec<Given> {
+        let frames = self.expect(&self.slots[slot], Command::Calls);
+        let mut rest = frames[2..].iter();
+        let read = |call: Call<'_>, rest: &mut std::slice::Iter<'_, Frame>| {
+            let params = match call.body {
+                Bytes::Inline(bytes) => bytes.to_vec(),
+                Bytes::OwnFrame { start, len } => {
+                    rest.next().unwrap()[start as usize..(start + len) as usize].to_vec()
+                }
+            };
+            Given {
+                dispatch: call.dispatch,
+                seq: call.seq,
+                method: call.method.into(),
+                params: String::from_utf8(params).unwrap(),
+                remaining_ms: call.remaining_ms,
+                flags: call.flags,
+                attachments: rest
+                    .take(call.attachments.into())
+                    .map(|f| f.to_vec())
+                    .collect(),
+            }
+        };
+        Call::unpack(&frames[1])
+            .map(|call| read(call.unwrap(), &mut rest))
+            .collect()
+    }
+
+    /// The only call in the next message to a slot.
+    pub fn call(&self, slot: usize) -> Given {
+        let mut calls = self.calls(slot);
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls.remove(0)
+    }
+
+    pub fn has_call(&self, slot: usize) -> bool {
+        self.slots[slot].events().unwrap().readable
+    }
+
+    pub fn reply(&self, slot: usize, dispatch: DispatchId, result: &str) {
+        self.reply_with(slot, dispatch, 0, result.as_bytes(), &[]);
+    }
+
+    pub fn reply_error(&self, slot: usize, dispatch: DispatchId, error: &str) {
+        self.reply_with(slot, dispatch, flag::ERROR, error.as_bytes(), &[]);
+    }
+
+    pub fn reply_with(
+        &self,
+        slot: usize,
+        dispatch: DispatchId,
+        flags: u8,
+        body: &[u8],
+        attachments: &[&[u8]],
+    ) {
+        let mut packed = Vec::new();
+        let reply = worker::Reply {
+            dispatch,
+            service_us: 100,
+            items: 1,
+            flags,
+            attachments: attachments.len() as u8,
+            body: Bytes::Inline(body),
+        };
+        reply.pack(&mut packed);
+        let mut frames = vec![Frame::from(&Command::Replies.frame()), Frame::from(packed)];
+        frames.extend(attachments.iter().map(|bytes| Frame::from(*bytes)));
+        send(&self.slots[slot], frames);
+    }
+}
+
+pub fn send(socket: &Socket, mut frames: Vec<Frame>) {
+    assert_eq!(
+        socket.send_timeout(&mut frames, PATIENCE).unwrap(),
+        SendOutcome::Sent
+    );
+}
