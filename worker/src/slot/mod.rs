@@ -130,6 +130,10 @@ impl Slot {
                 Phase::Stop => break,
             }
             self.keep_python()?;
+            if self.desk.has_news() {
+                // It came while a child was started, and the wake with it is used up.
+                continue;
+            }
             if self.inbox.is_empty() && !self.receive()? {
                 self.pause()?;
                 continue;
