@@ -1,0 +1,421 @@
+//! The one thread that copies for all links.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use muster_proto::socket::Wake;
+use rustc_hash::FxHashMap;
+
+use super::TICK;
+use super::address::Address;
+use super::dial::{self, Attempt, Dial};
+use super::event::{DialId, Events, GoneReason, LinkId, Origin, SpliceEvent, Stranger};
+use super::link::{Caller, Common, End, Link, Side, Turn};
+use super::listener::{Accepted, Listener, Nothing};
+use super::wire::Wire;
+use crate::epoll::{Change, Changes, Interest};
+
+/// The token of the wake-up for commands; listeners follow. Their low two bits are zero, those of
+/// links are not.
+const WAKE_TOKEN: u64 = 0;
+/// Events that the loop has not taken, over which no more connections are.
+const EVENTS_MAX: usize = 4096;
+/// Connections taken from one listener before the links have their turn.
+const ACCEPTS_MAX: usize = 64;
+/// Pause of the listeners when descriptors have run out.
+const EXHAUSTED_TICKS: u64 = 4;
+
+/// What the loop asks of the thread.
+pub(super) enum Command {
+    Close(LinkId),
+    Dial {
+        id: DialId,
+        endpoint: String,
+        address: Address,
+        curve: bool,
+    },
+    Undial(DialId),
+    Resolved {
+        id: DialId,
+        found: Vec<SocketAddr>,
+    },
+}
+
+/// What the loop and the thread share.
+pub(super) struct Shared {
+    pub events: Events,
+    pub commands: Mutex<Vec<Command>>,
+    pub wake: Wake,
+    pub is_stopped: AtomicBool,
+    pub links: AtomicUsize,
+    pub strangers: AtomicU64,
+}
+
+impl Shared {
+    pub fn command(&self, command: Command) {
+        // A panic elsewhere leaves a whole list behind.
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(command);
+        self.wake.wake();
+    }
+}
+
+pub(super) struct SpliceThread {
+    shared: Arc<Shared>,
+    common: Common,
+    listeners: Vec<Listener>,
+    links: FxHashMap<u64, Link>,
+    dials: BTreeMap<DialId, Dial>,
+    next_link: u64,
+    /// Links that have more to copy.
+    unfinished: Vec<u64>,
+    /// Links that time may end; looked at every tick.
+    watched: Vec<u64>,
+    /// No connections are taken before this tick.
+    accept_from: u64,
+    is_exhausted: bool,
+    is_full: bool,
+    next_tick: Instant,
+}
+
+impl SpliceThread {
+    pub fn new(shared: Arc<Shared>, common: Common, listeners: Vec<Listener>) -> io::Result<Self> {
+        common.epoll.add(&shared.wake, WAKE_TOKEN, Interest::Read)?;
+        for (listener, index) in listeners.iter().zip(1u64..) {
+            common.epoll.add(listener, index << 2, Interest::Read)?;
+        }
+        Ok(SpliceThread {
+            shared,
+            common,
+            listeners,
+            links: FxHashMap::default(),
+            dials: BTreeMap::new(),
+            next_link: 1,
+            unfinished: Vec::new(),
+            watched: Vec::new(),
+            accept_from: 0,
+            is_exhausted: false,
+            is_full: false,
+            next_tick: Instant::now() + TICK,
+        })
+    }
+
+    /// Copies until the splice is stopped.
+    pub fn run(mut self) {
+        let mut changes = Changes::default();
+        while !self.shared.is_stopped.load(Ordering::Acquire) {
+            let timeout = if !self.unfinished.is_empty() || self.can_accept() {
+                Some(std::time::Duration::ZERO)
+            } else if self.needs_ticks() {
+                Some(self.next_tick.saturating_duration_since(Instant::now()))
+            } else {
+                None
+            };
+            let is_idle = timeout.is_none();
+            if let Err(error) = self.common.epoll.wait(&mut changes, timeout) {
+                // Only a broken queue fails, and without it nothing can be copied.
+                log::error!("the splice has stopped: {error}");
+                return;
+            }
+            if is_idle {
+                // Ticks were not counted: the first one is a whole tick away.
+                self.next_tick = Instant::now() + TICK;
+            }
+            for change in changes.iter() {
+                self.react(change);
+            }
+            for id in std::mem::take(&mut self.unfinished) {
+                self.resume(id);
+            }
+            self.obey();
+            self.accept();
+            // All that had been said is heard before silence is judged.
+            if !changes.is_full() && Instant::now() >= self.next_tick {
+                self.tick();
+            }
+        }
+    }
+
+    /// Whether anything depends on time.
+    fn needs_ticks(&self) -> bool {
+        !self.watched.is_empty()
+            || self.accept_from > self.common.tick
+            || self.dials.values().any(Dial::is_pausing)
+            || self.listeners.iter().any(|listener| listener.may_accept)
+    }
+
+    fn react(&mut self, change: Change) {
+        let (id, side) = match change.token & 3 {
+            0 if change.token == WAKE_TOKEN => {
+                self.shared.wake.drain();
+                return;
+            }
+            0 => {
+                let index = (change.token >> 2) as usize - 1;
+                self.listeners[index].may_accept = true;
+                return;
+            }
+            1 => (change.token >> 2, Side::Peer),
+            _ => (change.token >> 2, Side::Lane),
+        };
+        // Changes of a link that ended a moment ago are still on their way.
+        if let Some(link) = self.links.get_mut(&id) {
+            let turn = link.react(side, change, &mut self.common, &self.shared.events);
+            self.conclude(id, turn);
+        }
+    }
+
+    fn resume(&mut self, id: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            let turn = link.resume(&mut self.common, &self.shared.events);
+            self.conclude(id, turn);
+        }
+    }
+
+    fn conclude(&mut self, id: u64, turn: Result<Turn, End>) {
+        match turn {
+            Err(end) => return self.end(id, end),
+            Ok(Turn::Again) => self.unfinished.push(id),
+            Ok(Turn::Over) => {}
+        }
+        self.watch(id);
+    }
+
+    fn watch(&mut self, id: u64) {
+        if let Some(link) = self.links.get_mut(&id)
+            && link.needs_watch()
+            && !link.is_watched
+        {
+            link.is_watched = true;
+            self.watched.push(id);
+        }
+    }
+
+    fn end(&mut self, id: u64, end: End) {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        self.shared.links.store(self.links.len(), Ordering::Relaxed);
+        let address = link.address();
+        match end {
+            End::Known(reason) => log::debug!("link={id} {address}: {reason}"),
+            End::Unknown(stranger) => {
+                self.shared.strangers.fetch_add(1, Ordering::Relaxed);
+                log::debug!("link={id} {address} was dropped: {stranger}");
+            }
+        }
+        let was_known = link.is_known();
+        if let Origin::Dial(dial) = link.origin()
+            && let Some(dial) = self.dials.get_mut(&dial)
+        {
+            dial.ended(was_known, self.common.tick);
+        }
+        // The sockets are closed before the loop hears of it.
+        drop(link);
+        if was_known {
+            let reason = match end {
+                End::Known(reason) => reason,
+                End::Unknown(_) => GoneReason::Eof,
+            };
+            self.shared.events.push(SpliceEvent::Gone {
+                link: LinkId(id),
+                reason,
+            });
+        }
+    }
+
+    fn obey(&mut self) {
+        let commands = {
+            let mut commands = self
+                .shared
+                .commands
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *commands)
+        };
+        for command in commands {
+            match command {
+                Command::Close(link) => self.end(link.0, End::Known(GoneReason::Closed)),
+                Command::Dial {
+                    id,
+                    endpoint,
+                    address,
+                    curve,
+                } => {
+                    self.dials.insert(id, Dial::new(endpoint, address, curve));
+                    self.attempt(id);
+                }
+                Command::Undial(id) => {
+                    let link = self.dials.remove(&id).and_then(|dial| dial.link());
+                    if let Some(link) = link {
+                        self.end(link.0, End::Known(GoneReason::Closed));
+                    }
+                }
+                Command::Resolved { id, found } => {
+                    if let Some(dial) = self.dials.get_mut(&id) {
+                        dial.resolved(found, self.common.tick);
+                        self.attempt(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, id: DialId) {
+        let Some(dial) = self.dials.get_mut(&id) else {
+            return;
+        };
+        match dial.attempt(self.common.tick) {
+            Attempt::None => {}
+            Attempt::Resolve { host, port } => {
+                let shared = Arc::clone(&self.shared);
+                let done = move |found| shared.command(Command::Resolved { id, found });
+                if dial::resolve(host, port, done).is_err() {
+                    dial.resolved(Vec::new(), self.common.tick);
+                }
+            }
+            Attempt::Started { fd, is_connected } => {
+                let link = LinkId(self.next_link);
+                dial.linked(link);
+                let address = dial.endpoint.clone();
+                let (origin, curve) = (Origin::Dial(id), dial.curve);
+                self.add(fd, is_connected, |id, wire| Caller {
+                    id,
+                    origin,
+                    address,
+                    process: None,
+                    curve,
+                    wire,
+                });
+                if !self.links.contains_key(&link.0)
+                    && let Some(dial) = self.dials.get_mut(&id)
+                    && dial.link() == Some(link)
+                {
+                    dial.ended(false, self.common.tick);
+                }
+            }
+        }
+    }
+
+    /// Whether a waiting connection may be taken now.
+    fn can_accept(&self) -> bool {
+        self.links.len() < self.common.config.connections_max
+            && self.common.tick >= self.accept_from
+            && self.listeners.iter().any(|listener| listener.may_accept)
+            && self.shared.events.len() < EVENTS_MAX
+    }
+
+    fn accept(&mut self) {
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_MAX {
+                if !self.listeners[index].may_accept || !self.can_accept() {
+                    break;
+                }
+                match self.listeners[index].accept() {
+                    Ok(accepted) => {
+                        self.is_exhausted = false;
+                        self.admit(index, accepted);
+                    }
+                    Err(Nothing::Idle) => break,
+                    Err(Nothing::OtherUser(uid)) => {
+                        self.shared.strangers.fetch_add(1, Ordering::Relaxed);
+                        let bound = self.listeners[index].bound();
+                        log::warn!("{bound}: user {uid} was dropped: {}", Stranger::OtherUser);
+                    }
+                    Err(Nothing::Exhausted(error)) => {
+                        if !self.is_exhausted {
+                            log::error!("no more workers can connect: {error}");
+                        }
+                        self.is_exhausted = true;
+                        self.accept_from = self.common.tick + EXHAUSTED_TICKS;
+                    }
+                }
+            }
+        }
+        let links_max = self.common.config.connections_max;
+        if self.links.len() < links_max {
+            self.is_full = false;
+        } else if !self.is_full {
+            self.is_full = true;
+            log::warn!("{links_max} workers are connected, the limit: others have to wait");
+        }
+    }
+
+    fn admit(&mut self, index: usize, accepted: Accepted) {
+        let Accepted {
+            fd,
+            address,
+            process,
+        } = accepted;
+        let curve = self.listeners[index].curve;
+        let origin = Origin::Listener(index);
+        self.add(fd, true, |id, wire| Caller {
+            id,
+            origin,
+            address,
+            process,
+            curve,
+            wire,
+        });
+    }
+
+    fn add(
+        &mut self,
+        fd: OwnedFd,
+        is_connected: bool,
+        caller: impl FnOnce(LinkId, Wire) -> Caller,
+    ) {
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        let interest = if is_connected {
+            Interest::Read
+        } else {
+            Interest::ReadWrite
+        };
+        let wire = Wire::new(fd, Side::Peer.token(id), interest, &self.common.epoll);
+        let link = match wire {
+            Ok(wire) => Link::new(caller(id, wire), is_connected, &mut self.common),
+            Err(error) => {
+                log::warn!("link={id}: {error}");
+                Err(End::Unknown(Stranger::Exhausted))
+            }
+        };
+        match link {
+            Ok(link) => {
+                self.links.insert(id.0, link);
+                self.shared.links.store(self.links.len(), Ordering::Relaxed);
+                self.watch(id.0);
+            }
+            Err(_) => {
+                self.shared.strangers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A moment of the thread's own time. However late it comes, it is one.
+    fn tick(&mut self) {
+        self.next_tick = Instant::now() + TICK;
+        self.common.tick += 1;
+        for id in std::mem::take(&mut self.watched) {
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
+            link.is_watched = false;
+            match link.judge(self.common.tick) {
+                Ok(()) => self.watch(id),
+                Err(end) => self.end(id, end),
+            }
+        }
+        let due: Vec<_> = self.dials.keys().copied().collect();
+        for id in due {
+            self.attempt(id);
+        }
+    }
+}
