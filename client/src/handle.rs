@@ -10,6 +10,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a caller wants of the thread.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every command is a call, and a box would be an allocation for each"
+)]
 pub(crate) enum Command {
     Submit(Entry),
     Cancel(u64),

@@ -3,6 +3,7 @@
 use crate::answer::Reply;
 use crate::completions::Completions;
 use crate::error::Error;
+use crate::map::Unit;
 use crate::pending::Promise;
 use muster_proto::socket::Frame;
 use rustc_hash::FxHashMap;
@@ -54,8 +55,8 @@ pub(crate) enum Key {
 /// Where an outcome goes.
 pub(crate) enum Sink {
     Promise(Arc<Promise>),
-    /// A map's queue, with the unit's token.
-    Map(Arc<Completions<Done>>, u64),
+    /// A map's queue.
+    Map(Arc<Completions<Done>>, Unit),
     /// The raw reply, unread.
     Reply(Arc<Completions<Result<Reply, Error>>>),
     /// The transport's own question for the broker's status.
@@ -66,9 +67,9 @@ pub(crate) enum Sink {
     Nowhere,
 }
 
-/// The end of one unit of a map.
+/// The end of one request of a map.
 pub(crate) struct Done {
-    pub(crate) token: u64,
+    pub(crate) unit: Unit,
     pub(crate) request: Frame,
     pub(crate) reply: Result<Reply, Error>,
 }
@@ -77,8 +78,8 @@ impl Entry {
     pub(crate) fn resolve(self, reply: Result<Reply, Error>) {
         match self.sink {
             Sink::Promise(promise) => promise.resolve(reply),
-            Sink::Map(queue, token) => queue.push(Done {
-                token,
+            Sink::Map(queue, unit) => queue.push(Done {
+                unit,
                 request: self.body,
                 reply,
             }),
@@ -161,10 +162,10 @@ impl Ledger {
     }
 
     pub(crate) fn sent(&mut self) {
-        if let Some(id) = self.outgoing.pop_front() {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.is_sent = true;
-            }
+        if let Some(id) = self.outgoing.pop_front()
+            && let Some(entry) = self.entries.get_mut(&id)
+        {
+            entry.is_sent = true;
         }
     }
 

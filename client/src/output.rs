@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn times_are_readable() {
-        assert_eq!(duration_text(3.14), "3.1 s");
+        assert_eq!(duration_text(2.34), "2.3 s");
         assert_eq!(duration_text(200.0), "3 min 20 s");
         assert_eq!(duration_text(7300.0), "2 h 1 min");
         assert_eq!(duration_text(100_000.0), "1 d 3 h");

@@ -4,6 +4,7 @@ mod call;
 mod calls;
 mod control;
 mod ls;
+mod map;
 mod methods;
 pub mod report;
 mod stats;
@@ -13,12 +14,13 @@ mod workers;
 
 use crate::cli::{Cli, Command, Common};
 use crate::output::Output;
-use muster_client::{Client, Error};
+use muster_client::{Client, ClientOptions, Error};
 use muster_proto::exit::Exit;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::io;
+use std::time::Duration;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,7 @@ pub fn run(cli: &Cli) -> CommandResult {
     let out = &mut output;
     let exit = match &cli.command {
         Command::Call(args) => call::run(common, args, out),
+        Command::Map(args) => map::run(common, args, out),
         Command::Methods(args) => methods::list(common, args, out),
         Command::Help(args) => methods::help(common, args, out),
         Command::Status(args) => status::run(common, args, out),
@@ -85,6 +88,15 @@ pub fn run(cli: &Cli) -> CommandResult {
 /// Connects to the broker that was named.
 fn connect(common: &Common) -> Result<Client, Failure> {
     Ok(Client::connect(&common.target())?)
+}
+
+/// The same, for work that waits this long for a broker that went away.
+fn connect_patiently(common: &Common, patience: Duration) -> Result<Client, Failure> {
+    let options = ClientOptions {
+        patience,
+        ..ClientOptions::default()
+    };
+    Ok(Client::connect_with(&common.target(), &options)?)
 }
 
 /// Asks the broker for an object.

@@ -1,0 +1,230 @@
+"""Shipping functions: pickled once, sent once to each process that runs them.
+
+A function is named by the hash of its pickle. The first calls carry the function itself; later ones
+only its name. A process that does not know it (it was started since) says so, and gets it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import shipped, wire
+from .errors import ApplyNotAllowed, MethodNotFound, NotPicklable, from_object, restore_pickled
+from .future import Future
+
+if TYPE_CHECKING:
+    from .mapping import Outcome
+    from .pool import ClusterPool
+
+#: The first calls for each slot carry the function: one may go to a process that has it already.
+DEFINED_PER_SLOT = 2
+#: Items of a chunk of a shipped function.
+CHUNK_ITEMS_MAX = 1_000_000
+#: Functions that a pool remembers having shipped.
+FUNCTIONS_MAX = 1000
+NOT_ALLOWED = "no worker of this cluster runs functions that clients send; start one with `muster-worker --allow-apply`"
+
+
+@dataclass
+class Packed:
+    """A pickled function. `setup` runs once in each process before it."""
+
+    hash: str
+    content: bytes
+    setup: Packed | None = None
+    #: How many more calls carry the pickle.
+    sendings: int = field(default=0, compare=False)
+
+    def definitions(self) -> dict[str, bytes]:
+        found = {self.hash: self.content}
+        return {**self.setup.definitions(), **found} if self.setup else found
+
+
+class Library:
+    """The functions that a pool has shipped."""
+
+    def __init__(self) -> None:
+        self.setup: Packed | None = None
+        self._by_hash: OrderedDict[str, Packed] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def pack(self, function: Callable[..., Any]) -> Packed:
+        """Pickles a function. Raises `NotPicklable`.
+
+        It is pickled at every call, for what it closes over may have changed; an equal pickle has an
+        equal hash, and is sent no second time.
+        """
+        content = _dumps(function)
+        hash = hashlib.blake2b(content, digest_size=16).hexdigest()
+        with self._lock:
+            packed = self._by_hash.get(hash)
+            if packed is None:
+                packed = self._by_hash[hash] = Packed(hash, content, self.setup, sendings=-1)
+                if len(self._by_hash) > FUNCTIONS_MAX:
+                    self._by_hash.popitem(last=False)
+            return packed
+
+
+class Shipment:
+    """A packed function and the pool that runs it."""
+
+    def __init__(self, pool: ClusterPool, packed: Packed) -> None:
+        self._pool = pool
+        self._packed = packed
+
+    def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Calls the function."""
+        link = self._pool.link
+        future = ShippedFuture(self, link, next(link.ids), shipped.METHOD)
+        future.arguments = _dump_arguments((args, kwargs))
+        self.post(future.id, future.arguments, None, self.is_new(), future.deliver)
+        return future
+
+    def chunks(self, is_star: bool) -> ShippedChunks:
+        """The function as something to map."""
+        return ShippedChunks(self, "arguments" if is_star else "item", self._pool._options.timeout)
+
+    def is_new(self) -> bool:
+        """Whether the next call carries the function."""
+        packed = self._packed
+        if packed.sendings < 0:
+            method = self._pool.method(shipped.METHOD)
+            packed.sendings = DEFINED_PER_SLOT * (method.slots if method else 1)
+        packed.sendings -= packed.sendings > 0
+        return packed.sendings > 0
+
+    def post(
+        self, id: int, arguments: list[Any], each: str | None, is_defined: bool, sink: Callable[..., None]
+    ) -> int:
+        """Sends a call; returns its size in bytes."""
+        packed = self._packed
+        params: dict[str, Any] = {"function": packed.hash, "arguments": arguments}
+        if each is not None:
+            params["each"] = each
+        if packed.setup is not None:
+            params["setup"] = packed.setup.hash
+        if is_defined:
+            params["define"] = packed.definitions()
+        text, frames = wire.encode(params)
+        self._pool.post(self._pool.link, id, shipped.METHOD, text, frames, sink)
+        return sum(memoryview(frame).nbytes for frame in frames)
+
+
+class ShippedFuture(Future[Any]):
+    """The future of a shipped function's call."""
+
+    arguments: list[Any]
+
+    def __init__(self, shipment: Shipment, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._shipment = shipment
+
+    def deliver(self, body: bytes, frames: list[wire.Buffer], error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            answer = _read_answer(body, frames)
+            if isinstance(answer, dict):
+                # A new key: under the old one the broker would give the old answer again.
+                self.id = next(self._link.ids)
+                self._shipment.post(self.id, self.arguments, None, True, self.deliver)
+                return
+            result = pickle.loads(answer[0], buffers=answer[1:])
+        except Exception as failure:
+            self.fail(failure)
+        else:
+            self.succeed(result)
+
+
+class ShippedChunks:
+    """Chunks of a shipped function: pickled lists, answered by pickled lists."""
+
+    method = shipped.METHOD
+    per_slot = 2
+
+    def __init__(self, shipment: Shipment, each: str, timeout: float | None) -> None:
+        self._shipment = shipment
+        self._each = each
+        # A timeout is that of each item, and the broker keeps those of calls.
+        self.items_max = CHUNK_ITEMS_MAX if timeout is None else 1
+
+    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+        arguments = _dump_arguments(items)
+        shipment, each = self._shipment, self._each
+        link = shipment._pool.link
+        id = next(link.ids)
+
+        def judge(body: bytes, frames: list[wire.Buffer], error: BaseException | None) -> None:
+            if error is None and body.startswith(b'{"jsonrpc":"2.0","result":{"missing"'):
+                # The id stays for the map, which knows the chunk by it; cancelling misses this one.
+                shipment.post(next(link.ids), arguments, each, True, sink)
+            else:
+                sink(body, frames, error)
+
+        return id, shipment.post(id, arguments, each, shipment.is_new(), judge)
+
+    def read(self, body: bytes, frames: list[Any]) -> Outcome:
+        answer = _read_answer(body, frames)
+        results, failures = pickle.loads(answer[0], buffers=answer[1:])
+        restored = {at: restore_pickled(from_object(error)) for at, error in failures.items()}
+        return results, restored  # type: ignore[return-value]
+
+
+def _read_answer(body: bytes, frames: list[wire.Buffer]) -> Any:
+    """The attachments of an answer, not copied; or the object that says a function is missing."""
+    try:
+        answer = wire.read_answer(body, (), None) if not frames else _frames_in_order(body, frames)
+    except MethodNotFound as error:
+        raise ApplyNotAllowed(error.code, NOT_ALLOWED, error.data) from None
+    except Exception as error:
+        raise _restored(error) from None
+    return answer
+
+
+def _frames_in_order(body: bytes, frames: list[wire.Buffer]) -> list[memoryview]:
+    # The result is `[{"$frame": 0}, {"$frame": 1}, …]`: the frames as they came.
+    return [wire.view(frame) for frame in frames]
+
+
+def _restored(error: Exception) -> Exception:
+    from .errors import CallError
+
+    found = restore_pickled(error) if isinstance(error, CallError) else error
+    return found if isinstance(found, Exception) else error
+
+
+def _dump_arguments(value: Any) -> list[Any]:
+    try:
+        return shipped.dump(value)
+    except TypeError as error:
+        raise NotPicklable(str(error)) from error
+
+
+def _dumps(function: Callable[..., Any]) -> bytes:
+    try:
+        import cloudpickle
+    except ImportError:
+        try:
+            return pickle.dumps(function, protocol=5)
+        except Exception as error:
+            raise NotPicklable(
+                f"{function!r} cannot be sent: {error}. Functions of `__main__`, lambdas and closures need "
+                "cloudpickle: pip install cloudpickle"
+            ) from error
+    try:
+        return cloudpickle.dumps(function, protocol=5)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise NotPicklable(f"{function!r} cannot be sent: {error}") from error
+
+
+def initializer(function: Callable[..., Any], args: tuple[Any, ...]) -> Packed:
+    """A set-up function, as `Library.setup` takes it."""
+    content = _dumps(functools.partial(function, *args))
+    return Packed(hashlib.blake2b(content, digest_size=16).hexdigest(), content)

@@ -1,0 +1,122 @@
+"""The client's socket: a DEALER with its monitor, connected to one frontend.
+
+A lost link is dropped and opened anew, so that no half-sent message and no old address survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from .connection import Address
+from .wire import Buffer
+
+#: Where libzmq itself cuts a link: one frame, in bytes.
+LINK_BYTES_MAX = 512 << 20
+#: From this size on a frame is sent without copying it.
+COPY_BYTES_MAX = 16 << 10
+
+_WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_NAMES = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: "up",
+    zmq.EVENT_DISCONNECTED: "down",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refused",
+}
+
+
+def open_dealer(context: zmq.Context[zmq.Socket[bytes]], address: Address) -> zmq.Socket[bytes]:
+    """A DEALER with the options and keys of a Muster link, not connected yet."""
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.immediate = 1
+    socket.maxmsgsize = LINK_BYTES_MAX
+    socket.reconnect_ivl = 100
+    socket.reconnect_ivl_max = 3000
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = 5
+    socket.tcp_keepalive_intvl = 2
+    socket.tcp_keepalive_cnt = 3
+    if address.curve is not None:
+        socket.curve_serverkey = address.curve.server_key.encode()
+        socket.curve_publickey = address.curve.public_key.encode()
+        socket.curve_secretkey = address.curve.secret_key.encode()
+    return socket
+
+
+class Door:
+    """The link's end at the frontend. Only the link's thread touches it."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: Address) -> None:
+        self._socket = open_dealer(context, address)
+        self._socket.sndhwm = 10_000
+        self._socket.rcvhwm = 0
+        self._socket.copy_threshold = COPY_BYTES_MAX
+        # A link that ended is replaced as a whole.
+        self._socket.reconnect_ivl = -1
+        self._monitor = self._socket.get_monitor_socket(_WATCHED)
+        self._poller = zmq.Poller()
+        self._wake: int | None = None
+        try:
+            self._socket.connect(address.frontend)
+        except zmq.ZMQError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._socket.close(linger=0)
+
+    def events(self) -> Iterator[str]:
+        """What happened to the link: `up`, `down` or `refused`."""
+        while not self._monitor.closed:
+            try:
+                message = self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            name = _NAMES.get(parse_monitor_message(message)["event"])
+            if name is not None:
+                yield name
+
+    def send(self, body: bytes, frames: list[Buffer]) -> bool:
+        """Sends one message; False: there is no room now."""
+        socket = self._socket
+        try:
+            socket.send(b"", zmq.NOBLOCK | zmq.SNDMORE)
+        except zmq.Again:
+            return False
+        if not frames:
+            socket.send(body, copy=len(body) < COPY_BYTES_MAX)
+            return True
+        socket.send(body, zmq.SNDMORE, copy=len(body) < COPY_BYTES_MAX)
+        last = len(frames) - 1
+        for at, frame in enumerate(frames):
+            socket.send(frame, 0 if at == last else zmq.SNDMORE, copy=False)
+        return True
+
+    def receive(self) -> tuple[bytes, list[Buffer]] | None:
+        """Receives one message, if one is there: body and attachments."""
+        socket = self._socket
+        try:
+            socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        if not socket.rcvmore:
+            return b"", []
+        body = socket.recv()
+        frames: list[Buffer] = []
+        while socket.rcvmore:
+            frames.append(socket.recv(copy=False))
+        return body, frames
+
+    def wait(self, wake: int, is_full: bool, seconds: float) -> None:
+        """Waits for a message, an event, a wake or, if asked, room to send."""
+        poller = self._poller
+        if self._wake is None:
+            self._wake = wake
+            poller.register(wake, zmq.POLLIN)
+            poller.register(self._monitor, zmq.POLLIN)
+        poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if is_full else zmq.POLLIN)
+        # Rounded up, so that a timer is never polled for in vain.
+        poller.poll(int(seconds * 1000) + 1)

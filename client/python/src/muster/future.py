@@ -1,0 +1,67 @@
+"""A call's future: a `concurrent.futures.Future` that can cancel on the cluster."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .wire import Buffer, read_answer
+
+if TYPE_CHECKING:
+    from .link import Link
+
+T = TypeVar("T")
+
+
+class Future(concurrent.futures.Future[T]):
+    """The result that a call will have.
+
+    `method` is what was called, `id` the call's number in this connection.
+    """
+
+    def __init__(self, link: Link, id: int, method: str, read: Callable[..., Any] = read_answer) -> None:
+        super().__init__()
+        self.id = id
+        self.method = method
+        self._link = link
+        self._read = read
+
+    @property
+    def key(self) -> str:
+        """Names the call in the broker: `muster cancel --key KEY`."""
+        return self._link.key(self.id)
+
+    def cancel(self) -> bool:
+        """Cancels the call, running or not, here and on the cluster. False: it has ended already."""
+        if not super().cancel():
+            return False
+        if self.set_running_or_notify_cancel():
+            return False
+        self._link.cancel([self.id])
+        return True
+
+    def deliver(self, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+        """Takes the answer, on the link's thread."""
+        try:
+            if error is not None:
+                raise error
+            result = self._read(body, frames, self.method)
+        except Exception as failure:
+            self.fail(failure)
+        else:
+            self.succeed(result)
+
+    def succeed(self, result: Any) -> None:
+        """Ends with a result, unless it was cancelled in the meantime."""
+        try:
+            self.set_result(result)
+        except concurrent.futures.InvalidStateError:
+            pass
+
+    def fail(self, error: BaseException) -> None:
+        """Ends with an exception, unless it was cancelled in the meantime."""
+        try:
+            self.set_exception(error)
+        except concurrent.futures.InvalidStateError:
+            pass

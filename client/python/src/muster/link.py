@@ -1,0 +1,469 @@
+"""The way to the broker: one background thread that owns the socket.
+
+Any thread leaves calls here; the thread sends them and hands each answer to its call's sink. Every
+call carries a random key. So when a link breaks, the calls without an answer are simply sent
+again: the broker that knows them goes on with them, and another one (it was restarted) is only
+given those that may run twice.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import itertools
+import json
+import os
+import re
+import secrets
+import select
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import zmq
+
+from .connection import Address, Target
+from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
+from .door import Door
+from .wire import Buffer
+
+#: Receives an answer (body and attachments), or an exception when there will be none. It is called
+#: on the link's thread and must not block.
+Sink = Callable[[bytes, list[Buffer], "BaseException | None"], None]
+
+#: Messages received or sent before the thread looks at its other work.
+BURST = 256
+#: How long calls wait for a broker that went away, in seconds.
+PATIENCE = 15.0
+#: How long an opened link may take until the broker has told who it is.
+OPENING = 2.0
+#: The pause before the broker is looked for again.
+RETRY = 0.05
+#: While calls are unanswered the broker is asked this often whether it is there.
+PING = 1.0
+#: A broker silent for this long is taken for a dead link, whatever TCP says.
+SILENT_MAX = 15.0
+#: How long a broker keeps the calls of a connection that ended.
+KEYS_KEPT = 10.0
+#: How often, and for how long, a new broker is asked for methods not registered yet.
+ASK, ASK_MAX = 0.2, 10.0
+#: How long after its deadline a call that the broker did not answer is given up.
+GUARD = 2.0
+
+_LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
+
+
+class Entry:
+    """A call from its submission to its answer."""
+
+    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "method", "sink")
+
+    def __init__(
+        self, id: int, method: str, body: bytes, frames: list[Buffer], sink: Sink, is_once: bool = False
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.body = body
+        self.frames = frames
+        self.sink = sink
+        self.is_once = is_once
+        self.is_sent = False
+
+
+class Link:
+    """A connection to one broker, shared by any number of threads."""
+
+    def __init__(self, target: Target, patience: float = PATIENCE) -> None:
+        self.target = target
+        self.prefix = secrets.token_hex(12)
+        self.pid = os.getpid()
+        self.ids = itertools.count(1)
+        self._patience = patience
+        self._outbox: deque[Entry] = deque()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._open: dict[int, Entry] = {}
+        self._guards: list[tuple[float, int]] = []
+        self._once: dict[str, bool] = {}
+        self._epoch: str | None = None
+        self._is_asleep = False
+        self._is_closed = False
+        self._ready = threading.Event()
+        self._reason: BaseException | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._context = zmq.Context()
+        self._door: Door | None = None
+        self._is_ready = False
+        now = time.monotonic()
+        self._due = now
+        self._lost: float | None = now
+        self._heard = self._ping = now
+        self._asking: tuple[float, float] | None = None
+        self._unsure: list[Entry] = []
+        self._address: Address = target.resolve()
+        self._thread = threading.Thread(target=self._run, name="muster-link", daemon=True)
+        self._thread.start()
+        _links.add(self)
+
+    # --- called by any thread ---------------------------------------------------------------
+
+    def wait_ready(self, timeout: float) -> None:
+        """Waits for the broker's first word. Raises `NoBroker` after `timeout` seconds."""
+        if not self._ready.wait(timeout):
+            reason = self._reason
+            if isinstance(reason, MusterError):
+                raise reason
+            raise NoBroker(f"no broker answers at {self._address.frontend}")
+
+    def key(self, id: int) -> str:
+        """The key of the call with this id."""
+        return f"{self.prefix}-{id}"
+
+    def submit(self, entry: Entry, timeout: float | None = None) -> None:
+        """Sends a call. `timeout` in seconds is that of the call. Raises `Closed`."""
+        if self._is_closed:
+            raise Closed("the pool is closed")
+        if timeout:
+            due = time.monotonic() + timeout + GUARD
+            self._commands.append(lambda: heapq.heappush(self._guards, (due, entry.id)))
+        self._outbox.append(entry)
+        if self._is_asleep:
+            self._wake()
+
+    def cancel(self, ids: Iterable[int]) -> None:
+        """Asks the broker to end these calls, and forgets them. Never waits."""
+        gone = list(ids)
+        if not gone or self._is_closed:
+            return
+        self._commands.append(lambda: self._forget(gone))
+        self._wake()
+
+    def learn(self, once: dict[str, bool]) -> None:
+        """Takes in which methods must not run twice."""
+        self._commands.append(lambda: self._once.update(once))
+
+    def wait_idle(self) -> None:
+        """Waits until no call is unanswered."""
+        while not self._is_closed and (self._outbox or self._unsure or self._has_calls()):
+            time.sleep(0.005)
+
+    def _has_calls(self) -> bool:
+        return any(entry.method for entry in list(self._open.values()))
+
+    def close(self) -> None:
+        """Ends the thread; calls without an answer end with `Closed`. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self.pid != os.getpid():
+            return
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _wake(self) -> None:
+        self._is_asleep = False
+        try:
+            os.write(self._wake_write, b"\0")
+        except (BlockingIOError, OSError):
+            pass  # It is awake already, or gone.
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._is_closed:
+                self._turn()
+        except BaseException as error:
+            self._reason = error
+            raise
+        finally:
+            self._is_closed = True
+            if self._door:
+                self._door.close()
+            self._context.term()
+            for entry in [*self._open.values(), *self._drain_outbox()]:
+                entry.sink(b"", [], Closed("the pool was closed before the answer came"))
+            self._open.clear()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _drain_outbox(self) -> Iterable[Entry]:
+        while self._outbox:
+            yield self._outbox.popleft()
+
+    def _turn(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
+        door = self._door
+        is_full = False
+        received = 0
+        if door is not None:
+            for event in door.events():
+                self._linked(event)
+            if self._door is door:
+                received = self._receive(door)
+                is_full = self._send(door) if self._is_ready else False
+        self._keep_time()
+        if received < BURST:
+            self._sleep(is_full)
+
+    def _sleep(self, is_full: bool) -> None:
+        self._is_asleep = True
+        can_send = self._is_ready and self._outbox and not is_full
+        if can_send or self._commands or self._is_closed:
+            self._is_asleep = False
+            return
+        wait = max(0.0, self._next_time() - time.monotonic())
+        if self._door is not None:
+            self._door.wait(self._wake_read, is_full, wait)
+        else:
+            select.select([self._wake_read], [], [], min(wait, RETRY))
+        self._is_asleep = False
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+
+    def _next_time(self) -> float:
+        times = [time.monotonic() + 60]
+        if not self._is_ready:
+            times.append(self._due)
+        elif self._open:
+            times.append(self._ping)
+        if self._lost is not None and (self._open or self._outbox):
+            times.append(self._lost + self._patience)
+        if self._guards:
+            times.append(self._guards[0][0])
+        if self._asking:
+            times.append(self._asking[1])
+        return min(times)
+
+    def _receive(self, door: Door) -> int:
+        open_calls = self._open
+        for received in range(BURST):
+            message = door.receive()
+            if message is None:
+                if received:
+                    self._heard = time.monotonic()
+                return received
+            body, frames = message
+            found = _LAST_ID.search(body, max(0, len(body) - 40))
+            id = int(found[1]) if found else _id_of(body)
+            entry = open_calls.pop(id, None) if id is not None else None
+            if entry is not None:
+                _deliver(entry, body, frames, None)
+        self._heard = time.monotonic()
+        return BURST
+
+    def _send(self, door: Door) -> bool:
+        """Sends what there is; True: the socket has no more room."""
+        outbox = self._outbox
+        for _ in range(BURST):
+            if not outbox:
+                return False
+            entry = outbox.popleft()
+            if not door.send(entry.body, entry.frames):
+                outbox.appendleft(entry)
+                return True
+            entry.is_sent = True
+            if entry.id:
+                self._open[entry.id] = entry
+        return False
+
+    def _linked(self, event: str) -> None:
+        if event == "up":
+            self._ask("broker.status", self._found)
+        elif event == "down" and self._door:
+            # What the broker said last is still here to be read.
+            while self._receive(self._door):
+                pass
+            self._lose()
+        elif event == "refused":
+            self._reason = NoBroker(f"the broker at {self._address.frontend} refuses this key")
+
+    def _ask(self, method: str, use: Callable[[Any], None]) -> None:
+        def sink(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+            if error is None:
+                try:
+                    use(json.loads(body).get("result"))
+                except ValueError:
+                    use(None)
+
+        id = next(self.ids)
+        body = f'{{"jsonrpc":"2.0","method":"{method}","id":{id}}}'.encode()
+        entry = Entry(id, "", body, [], sink)
+        if self._door and self._door.send(entry.body, []):
+            self._open[entry.id] = entry
+        self._ping = time.monotonic() + PING
+
+    def _lose(self) -> None:
+        """Drops the link; the calls stay."""
+        now = time.monotonic()
+        if self._is_ready:
+            self._lost = now
+        self._is_ready = False
+        if self._door:
+            self._door.close()
+            self._door = None
+        self._asking = None
+        for id in [id for id, entry in self._open.items() if not entry.method]:
+            del self._open[id]
+        self._due = now + RETRY
+
+    def _found(self, status: Any) -> None:
+        """The broker has told who it is."""
+        now = time.monotonic()
+        self._heard = now
+        if self._is_ready:
+            return
+        # What answers with something else is no Muster broker, but may serve calls.
+        epoch = str(status.get("epoch", "")) if isinstance(status, dict) else ""
+        away = now - self._lost if self._lost is not None else 0.0
+        is_same = bool(epoch) and epoch == self._epoch and away < KEYS_KEPT
+        is_first = self._epoch is None
+        self._epoch, self._lost, self._is_ready = epoch, None, True
+        again = [entry for entry in self._open.values() if entry.is_sent]
+        self._open.clear()
+        self._resend(again, is_same or is_first)
+        self._ready.set()
+
+    def _resend(self, entries: list[Entry], is_same: bool) -> None:
+        fit: list[Entry] = []
+        unsure: list[Entry] = []
+        for entry in entries:
+            is_once = True if entry.is_once else self._once.get(entry.method)
+            if entry.method.startswith(("broker.", "system.", "rpc.")):
+                is_once = False
+            if is_same or is_once is False:
+                fit.append(entry)
+            elif is_once is None:
+                unsure.append(entry)
+            else:
+                lost = f"the broker was restarted while {entry.method} was under way; it must not run twice"
+                _deliver(entry, b"", [], UnknownOutcome(lost))
+        self._outbox.extendleft(reversed(fit))
+        self._unsure = unsure
+        now = time.monotonic()
+        self._asking = (now, now) if unsure else None
+
+    def _learned(self, methods: Any) -> None:
+        if isinstance(methods, list):
+            self._once.update((method["name"], bool(method.get("once"))) for method in methods)
+        if self._unsure and self._asking:
+            known = [entry for entry in self._unsure if entry.method in self._once]
+            rest = [entry for entry in self._unsure if entry.method not in self._once]
+            asking = self._asking
+            self._resend(known, False)
+            self._unsure, self._asking = rest, (asking if rest else None)
+
+    def _forget(self, ids: list[int]) -> None:
+        """Takes unsent calls out; has the broker end the others."""
+        gone = set(ids)
+        unsent = {entry.id for entry in self._outbox if entry.id in gone}
+        if unsent:
+            kept = [entry for entry in self._outbox if entry.id not in unsent]
+            self._outbox.clear()
+            self._outbox.extend(kept)
+        sent = []
+        for id in gone - unsent:
+            if self._open.pop(id, None) is not None:
+                sent.append(id)
+        for at in range(0, len(sent), 1000):
+            # Notifications: their outcome interests nobody.
+            calls = [_request_text("broker.cancel", {"key": self.key(id)}) for id in sent[at : at + 1000]]
+            self._outbox.append(Entry(0, "", f"[{','.join(calls)}]".encode(), [], _nobody))
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        while self._guards and self._guards[0][0] <= now:
+            _, id = heapq.heappop(self._guards)
+            entry = self._open.pop(id, None)
+            if entry is not None:
+                overdue = {"code": -32001, "message": "DeadlineExceeded: the broker is silent"}
+                _deliver(entry, b"", [], from_object(overdue, entry.method))
+        if self._lost is not None and now - self._lost >= self._patience:
+            self._give_up()
+        if not self._is_ready:
+            if self._due <= now:
+                self._lose() if self._door else self._reopen(now)
+            return
+        if self._asking and self._asking[1] <= now:
+            since = self._asking[0]
+            if now - since >= ASK_MAX:
+                self._once.update((entry.method, True) for entry in self._unsure)
+                self._resend(self._unsure, False)
+            else:
+                self._asking = (since, now + ASK)
+                self._ask("broker.methods", self._learned)
+        if now >= self._ping:
+            self._check(now)
+
+    def _check(self, now: float) -> None:
+        self._ping = now + PING
+        if not self._open:
+            # Nobody waits, so nobody cares; and silence counts from the next question.
+            self._heard = now
+        elif now - self._heard >= SILENT_MAX:
+            self._lose()
+        else:
+            if any(entry.method not in self._once for entry in itertools.islice(self._open.values(), 8)):
+                # Known in advance, calls go on at once when the broker is restarted.
+                self._ask("broker.methods", self._learned)
+            self._ask("broker.status", self._found)
+
+    def _reopen(self, now: float) -> None:
+        try:
+            self._address = self.target.resolve()
+            self._door = Door(self._context, self._address)
+            self._due = now + OPENING
+        except (MusterError, zmq.ZMQError, OSError) as error:
+            self._reason = error
+            self._due = now + RETRY
+
+    def _give_up(self) -> None:
+        waited = f"the broker went away and did not come back within {self._patience:g} s"
+        entries = [*self._open.values(), *self._unsure, *self._drain_outbox()]
+        self._open.clear()
+        self._unsure = []
+        for entry in entries:
+            is_once = entry.is_sent and (entry.is_once or self._once.get(entry.method, False))
+            _deliver(entry, b"", [], UnknownOutcome(waited) if is_once else BrokerLost(waited))
+
+
+def _deliver(entry: Entry, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+    try:
+        entry.sink(body, frames, error)
+    except Exception:
+        # A sink is ours; but a user's callback must not end everybody's link.
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+def _nobody(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+    pass
+
+
+def _id_of(body: bytes) -> int | None:
+    try:
+        id = json.loads(body)["id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return id if isinstance(id, int) else None
+
+
+def _request_text(method: str, params: Any) -> str:
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for link in list(_links):
+        link.close()

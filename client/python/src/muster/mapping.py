@@ -1,0 +1,342 @@
+"""Maps: many items in few calls, a bounded number of them under way.
+
+A chunk is one call. Its size follows the time that items are seen to take, so that it is long
+enough to be cheap and short enough to balance and to be run again. A chunk whose worker was lost is
+halved, so an item that kills its worker costs itself alone.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import wire
+from .errors import CallError, TooLarge, WorkerLost
+
+if TYPE_CHECKING:
+    from .pool import ClusterPool
+
+#: Results in order, and the exceptions of failed items by their place.
+Outcome = tuple[list[Any], dict[int, Exception]]
+
+#: What the protocol allows.
+CHUNK_ITEMS_MAX = 100_000
+#: A chunk's aimed-for length.
+CHUNK_SECONDS = 0.05
+CHUNK_BYTES = 2 << 20
+#: Chunks under way for each slot.
+CHUNKS_PER_SLOT = 2
+#: Single calls under way for each slot: the broker hands quick ones over ahead.
+CALLS_PER_SLOT = 16
+#: A sized input is cut into at least this many chunks for each slot.
+SHARES = 4
+#: How long the number of slots is believed, in seconds.
+SLOTS_KEPT = 1.0
+
+
+class Chunks(Protocol):
+    """A way to run several items in one call."""
+
+    #: The method whose slots will run them.
+    method: str
+    items_max: int
+    per_slot: int
+
+    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+        """Sends a call for the items; its id and its size in bytes."""
+        ...
+
+    def read(self, body: bytes, frames: list[Any]) -> Outcome:
+        """Reads its answer. Raises when the call as a whole failed."""
+        ...
+
+
+class NamedChunks:
+    """Chunks of a method that takes them."""
+
+    per_slot = CHUNKS_PER_SLOT
+    items_max = CHUNK_ITEMS_MAX
+
+    def __init__(self, pool: ClusterPool, method: str) -> None:
+        self.method = method
+        self._pool = pool
+
+    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+        params, frames = wire.encode(items)
+        link = self._pool.link
+        id = next(link.ids)
+        self._pool.post(link, id, self.method, params, frames, sink, '"map":true,')
+        return id, len(params) + sum(memoryview(frame).nbytes for frame in frames)
+
+    def read(self, body: bytes, frames: list[Any]) -> Outcome:
+        results = wire.read_chunk(body, frames, self.method)
+        failures = {at: result for at, result in enumerate(results) if isinstance(result, CallError)}
+        return results, failures
+
+
+class NamedCalls:
+    """One call an item, for methods that take no chunks and for lists of arguments."""
+
+    per_slot = CALLS_PER_SLOT
+    items_max = 1
+
+    def __init__(self, pool: ClusterPool, method: str, is_star: bool) -> None:
+        self.method = method
+        self._pool = pool
+        self._is_star = is_star
+
+    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+        params, frames = wire.encode(list(items[0]) if self._is_star else items)
+        link = self._pool.link
+        id = next(link.ids)
+        self._pool.post(link, id, self.method, params, frames, sink)
+        return id, len(params)
+
+    def read(self, body: bytes, frames: list[Any]) -> Outcome:
+        return [wire.read_answer(body, frames, self.method)], {}
+
+
+class _Chunk:
+    __slots__ = ("id", "items", "sent", "start")
+
+    def __init__(self, start: int, items: list[Any]) -> None:
+        self.start = start
+        self.items = items
+        self.id = 0
+        self.sent = 0.0
+
+
+class Work:
+    """A map under way: yields `(start, results, failures)` as chunks end."""
+
+    def __init__(
+        self, pool: ClusterPool, chunks: Chunks, items: Iterable[Any], chunksize: int | None, progress: bool
+    ) -> None:
+        self._pool = pool
+        self._chunks = chunks
+        try:
+            self._total: int | None = len(items)  # type: ignore[arg-type]
+        except TypeError:
+            self._total = None
+        self._items: Iterator[Any] = iter(items)
+        self._is_fixed = chunksize is not None
+        self._size = max(1, min(chunksize or 1, chunks.items_max))
+        self._taken = 0
+        self._is_exhausted = False
+        self._again: deque[_Chunk] = deque()
+        self._under_way: dict[int, _Chunk] = {}
+        self._answers: queue.SimpleQueue[tuple[_Chunk, bytes, list[Any], BaseException | None]]
+        self._answers = queue.SimpleQueue()
+        self._slots, self._slots_at = self._count_slots(), time.monotonic()
+        self._bytes_per_item = 0.0
+        self._bar = _bar(self._total) if progress else None
+        self._refill()
+
+    def __iter__(self) -> Iterator[tuple[int, list[Any], dict[int, Exception]]]:
+        return self
+
+    def __next__(self) -> tuple[int, list[Any], dict[int, Exception]]:
+        return self.next(None)
+
+    def next(self, timeout: float | None) -> tuple[int, list[Any], dict[int, Exception]]:
+        """The next chunk's outcome. Raises `queue.Empty` after `timeout` seconds."""
+        while self._under_way or self._again:
+            chunk, body, frames, error = self._answers.get(timeout=timeout)
+            self._under_way.pop(chunk.id, None)
+            self._refill()
+            outcome = self._judge(chunk, body, frames, error)
+            if outcome is not None:
+                if self._bar is not None:
+                    self._bar.update(len(outcome[0]))
+                return chunk.start, *outcome
+        if self._bar is not None:
+            self._bar.close()
+        raise StopIteration
+
+    def collect(self, return_exceptions: bool) -> list[Any]:
+        """All results in order; raises the first failure."""
+        pieces: list[tuple[int, list[Any]]] = []
+        failed: dict[int, Exception] = {}
+        try:
+            for start, results, failures in self:
+                for at, failure in failures.items():
+                    results[at] = failed[start + at] = failure
+                pieces.append((start, results))
+        finally:
+            self.cancel()
+        pieces.sort(key=lambda piece: piece[0])
+        everything = [result for _, results in pieces for result in results] if len(pieces) != 1 else pieces[0][1]
+        if failed and not return_exceptions:
+            first = min(failed)
+            raise mark(failed[first], first, everything)
+        return everything
+
+    def cancel(self) -> None:
+        """Ends what is under way."""
+        self._is_exhausted = True
+        self._again.clear()
+        if self._under_way:
+            gone, self._under_way = list(self._under_way), {}
+            self._pool.link.cancel(gone)
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        if now - self._slots_at > SLOTS_KEPT and not self._is_exhausted:
+            self._slots, self._slots_at = self._count_slots(), now
+        window = self._slots * self._chunks.per_slot
+        while len(self._under_way) < window or self._again:
+            if self._again:
+                self._send(self._again.popleft())
+                continue
+            if self._is_exhausted:
+                return
+            items = list(islice(self._items, self._size))
+            if len(items) < self._size:
+                self._is_exhausted = True
+            if not items:
+                return
+            chunk = _Chunk(self._taken, items)
+            self._taken += len(items)
+            self._send(chunk)
+
+    def _send(self, chunk: _Chunk) -> None:
+        answers = self._answers
+
+        def sink(body: bytes, frames: list[Any], error: BaseException | None) -> None:
+            answers.put((chunk, body, frames, error))
+
+        chunk.sent = time.monotonic()
+        try:
+            chunk.id, size = self._chunks.send(chunk.items, sink)
+        except wire.TooManyFrames:
+            if len(chunk.items) == 1:
+                raise
+            self._halve(chunk)
+            return
+        self._bytes_per_item = size / len(chunk.items)
+        self._under_way[chunk.id] = chunk
+
+    def _halve(self, chunk: _Chunk) -> None:
+        middle = len(chunk.items) // 2
+        self._again.extendleft(
+            (_Chunk(chunk.start + middle, chunk.items[middle:]), _Chunk(chunk.start, chunk.items[:middle]))
+        )
+        self._size = max(1, min(self._size, middle))
+
+    def _judge(
+        self, chunk: _Chunk, body: bytes, frames: list[Any], error: BaseException | None
+    ) -> Outcome | None:
+        """The chunk's outcome; None: it was cut in two and sent again."""
+        count = len(chunk.items)
+        try:
+            if error is not None:
+                raise error
+            outcome = self._chunks.read(body, frames)
+        except (WorkerLost, TooLarge) as failure:
+            if count > 1:
+                self._halve(chunk)
+                self._refill()
+                return None
+            return [None], {0: failure}
+        except Exception as failure:
+            if isinstance(failure, CallError) and failure.code in (-32602, -32000, -32001, -32008) and count == 1:
+                return [None], {0: failure}
+            self.cancel()
+            raise
+        if not self._is_fixed:
+            self._resize(chunk, count)
+        return outcome
+
+    def _resize(self, chunk: _Chunk, count: int) -> None:
+        """Fits the size to what a chunk took, waiting included, so that it errs to the short side."""
+        took = max(time.monotonic() - chunk.sent, 1e-6)
+        size = int(min(count * CHUNK_SECONDS / took, self._size * 64, self._chunks.items_max))
+        if self._bytes_per_item:
+            size = min(size, int(CHUNK_BYTES / self._bytes_per_item))
+        if self._total is not None:
+            share = math.ceil(self._total / (self._slots * SHARES))
+            left = math.ceil((self._total - self._taken) / (self._slots * CHUNKS_PER_SLOT))
+            size = min(size, share, max(left, share // 8, 1))
+        self._size = max(1, size)
+
+    def _count_slots(self) -> int:
+        method = self._pool.method(self._chunks.method)
+        return max(1, method.slots if method is not None else self._pool.status()["slots"]["total"])
+
+
+class MapIterator(Iterator[Any]):
+    """Results one by one. `next(timeout)` is that of `multiprocessing.pool.IMapIterator`."""
+
+    def __init__(self, work: Work, is_ordered: bool) -> None:
+        self._work = work
+        self._is_ordered = is_ordered
+        self._next_start = 0
+        self._early: dict[int, tuple[list[Any], dict[int, Exception]]] = {}
+        self._ready: deque[tuple[Any, Exception | None]] = deque()
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result. Raises `TimeoutError` when it is not there within `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._ready:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                start, results, failures = self._work.next(left)
+            except queue.Empty:
+                raise TimeoutError(f"no result within {timeout} s") from None
+            if not self._is_ordered:
+                self._add(start, results, failures)
+                continue
+            self._early[start] = (results, failures)
+            while self._next_start in self._early:
+                start = self._next_start
+                self._add(start, *self._early.pop(start))
+        result, failure = self._ready.popleft()
+        if failure is not None:
+            raise failure
+        return result
+
+    def _add(self, start: int, results: list[Any], failures: dict[int, Exception]) -> None:
+        self._next_start = start + len(results)
+        if not failures:
+            self._ready.extend((result, None) for result in results)
+            return
+        for at, result in enumerate(results):
+            failure = failures.get(at)
+            self._ready.append((result, None if failure is None else mark(failure, start + at, None)))
+
+    def close(self) -> None:
+        """Ends what is under way."""
+        self._work.cancel()
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:
+            pass
+
+
+def mark(failure: Exception, index: int, results: list[Any] | None) -> Exception:
+    """Tells in an exception which item failed, and what the others gave."""
+    try:
+        failure.index = index  # type: ignore[attr-defined]
+        if results is not None:
+            failure.results = results  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+    return failure
+
+
+def _bar(total: int | None) -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total)

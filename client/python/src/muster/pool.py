@@ -1,0 +1,423 @@
+"""The pool: call functions of a cluster, one by one, as futures, or mapped over many items.
+
+Functions are named (`pool.call("multiply", 5, 3)`: a method that a worker offers) or given
+(`pool.submit(lambda x: x * x, 7)`: shipped to workers that were started with `--allow-apply`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import as_completed as _as_completed
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import inside, wire
+from .apply import Library, Shipment
+from .connection import Target
+from .errors import MethodNotFound, MusterError
+from .future import Future
+from .link import Entry, Link
+from .mapping import MapIterator, NamedCalls, NamedChunks, Work
+
+if TYPE_CHECKING:
+    from .parallel import ParallelFunction, RemoteFunction
+    from .rpc import Proxy
+
+T = TypeVar("T")
+
+#: How long `connect` waits for the broker's first word, in seconds.
+CONNECT_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How calls are made. `timeout` is in seconds, of a map it is that of each item; `attempts`
+    how often a call may be started when its worker dies; `priority` is -10 to 10; `to` names the
+    one worker to ask."""
+
+    timeout: float | None = None
+    attempts: int | None = None
+    priority: int | None = None
+    to: str | None = None
+
+    def meta(self) -> str:
+        """The members of `meta`, with a comma behind each."""
+        text = '"frames":true,'
+        if self.timeout is not None:
+            text += f'"timeout_ms":{max(0, round(self.timeout * 1000)) or int(self.timeout > 0)},'
+        if self.attempts is not None:
+            text += f'"attempts_max":{self.attempts:d},'
+        if self.priority is not None:
+            text += f'"priority":{self.priority:d},'
+        if self.to is not None:
+            text += f'"to":{json.dumps(self.to)},'
+        return text
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method on offer. `service_us` is how long one call takes, in microseconds, once known."""
+
+    name: str
+    params: tuple[tuple[str, bool], ...] | None = None
+    doc: str = ""
+    once: bool = False
+    chunks: bool = False
+    slots: int = 0
+    service_us: float | None = None
+
+
+class ClusterPool:
+    """Calls to one cluster. Safe for use by many threads; a forked child gets a connection of its own."""
+
+    def __init__(self, target: Target, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
+        self._target = target
+        self._connect_timeout = connect_timeout
+        self._options = Options()
+        self._heads: dict[str, bytes] = {}
+        self._shared = _Shared(Link(target))
+        try:
+            self._shared.link.wait_ready(connect_timeout)
+        except BaseException:
+            self._shared.link.close()
+            raise
+
+    # --- one call ---------------------------------------------------------------------------
+
+    def call(self, function: str | Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Calls a function and waits for its result.
+
+        `timeout` in seconds is the call's deadline on the cluster. A remote parameter that is itself
+        called `timeout` is passed by position, or with `request`. Raises what the function raised,
+        or a `CallError`.
+        """
+        pool = self if timeout is None else self.options(timeout=timeout)
+        future = pool.submit(function, *args, **kwargs)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C leaves no call behind.
+            future.cancel()
+            raise
+
+    def submit(self, function: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Makes a call and returns at once."""
+        if not isinstance(function, str):
+            return self.shipment(function).submit(args, kwargs)
+        if not kwargs:
+            return self.request(function, args)
+        return self.request(function, self._by_name(function, args, kwargs) if args else kwargs)
+
+    def request(
+        self,
+        method: str,
+        params: Sequence[Any] | dict[str, Any] = (),
+        *,
+        read: Callable[..., Any] = wire.read_answer,
+    ) -> Future[Any]:
+        """Makes a call with its parameters as they go over the wire: by position or by name."""
+        link = self.link
+        future: Future[Any] = Future(link, next(link.ids), method, read)
+        text, frames = wire.encode(params)
+        self.post(link, future.id, method, text, frames, future.deliver)
+        return future
+
+    def post(
+        self,
+        link: Link,
+        id: int,
+        method: str,
+        params: bytes,
+        frames: list[wire.Buffer],
+        sink: Callable[..., None],
+        extra: str = "",
+    ) -> None:
+        """Sends a call whose parameters are JSON already. `extra` are further members of `meta`."""
+        head = self._heads.get(method)
+        if head is None:
+            head = f'{{"jsonrpc":"2.0","method":{json.dumps(method)},"params":'.encode()
+            self._heads[method] = head
+        parent = inside.call_id()
+        if parent is not None:
+            extra += f'"parent":{json.dumps(parent)},'
+        meta = f',"meta":{{{self._options.meta()}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
+        entry = Entry(id, method, b"".join((head, params, meta.encode())), frames, sink, self._options.attempts == 1)
+        link.submit(entry, None if '"map"' in extra else self._options.timeout)
+
+    def call_to(self, worker: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method of the worker with this name."""
+        return self.options(to=worker).call(function, *args, **kwargs)
+
+    def broadcast(self, function: str, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Calls a method of every worker that offers it; results by the workers' names.
+
+        The first failure is raised after all have ended; its `results` holds all outcomes.
+        """
+        names = [worker["name"] for worker in self.workers() if function in worker["methods"]]
+        if not names:
+            raise MethodNotFound(-32601, f"Method not found ({function})", None, function)
+        futures = {name: self.options(to=name).submit(function, *args, **kwargs) for name in names}
+        outcomes = {name: future.exception() or future.result() for name, future in futures.items()}
+        for outcome in outcomes.values():
+            if isinstance(outcome, MusterError):
+                outcome.results = outcomes  # type: ignore[attr-defined]
+                raise outcome
+        return outcomes
+
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Has a method called; nobody waits for its result or hears of its failure."""
+        text, frames = wire.encode(kwargs or args)
+        body = b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (json.dumps(method).encode(), text)
+        self.link.submit(Entry(0, method, body, frames, _nobody))
+
+    # --- many calls -------------------------------------------------------------------------
+
+    def map(
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Applies a function to every item and returns the results in order.
+
+        Items travel in chunks, as long as is good for this function, or of `chunksize`. If an item
+        fails, the exception is raised when all have ended: its `index` is the item's, its
+        `results` holds everybody's results, with exceptions in the places of those that failed.
+        """
+        run = self._run(function, items, chunksize, progress=progress)
+        return run.collect(return_exceptions)
+
+    def starmap(
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Like `map`; each item is the list of the function's arguments."""
+        run = self._run(function, items, chunksize, is_star=True, progress=progress)
+        return run.collect(return_exceptions)
+
+    def imap(
+        self, function: str | Callable[..., Any], items: Iterable[Any], chunksize: int | None = None, *, progress: bool = False
+    ) -> MapIterator:
+        """Like `map`, one result after the other as it is there; takes items as results are taken.
+
+        A failed item raises in its turn, and the iterator goes on.
+        """
+        return MapIterator(self._run(function, items, chunksize, progress=progress), is_ordered=True)
+
+    def imap_unordered(
+        self, function: str | Callable[..., Any], items: Iterable[Any], chunksize: int | None = None, *, progress: bool = False
+    ) -> MapIterator:
+        """Like `imap`, in the order in which results come."""
+        return MapIterator(self._run(function, items, chunksize, progress=progress), is_ordered=False)
+
+    def as_completed(self, futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
+        """Yields futures as they end; raises `TimeoutError` after `timeout` seconds."""
+        return _as_completed(futures, timeout)  # type: ignore[return-value]
+
+    def _run(
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Any],
+        chunksize: int | None,
+        *,
+        is_star: bool = False,
+        progress: bool = False,
+    ) -> Work:
+        if not isinstance(function, str):
+            return Work(self, self.shipment(function).chunks(is_star), items, chunksize, progress)
+        method = self.method(function)
+        if method is not None and method.chunks and not is_star:
+            return Work(self, NamedChunks(self, function), items, chunksize, progress)
+        return Work(self, NamedCalls(self, function, is_star), items, 1, progress)
+
+    # --- functions --------------------------------------------------------------------------
+
+    @property
+    def rpc(self) -> Proxy:
+        """The cluster's methods as functions: `pool.rpc.is_even(4)`; `dir` and `help` know them."""
+        from .rpc import Proxy
+
+        return Proxy(self)
+
+    def remote(self, function: Any = None, *, block: bool = False) -> RemoteFunction | Any:
+        """Decorator: calling the function runs it on the cluster and returns a future, or with
+        `block` its result. Takes a method's name as well."""
+        from .parallel import RemoteFunction
+
+        if function is None:
+            return lambda function: RemoteFunction(self, function, block)
+        return RemoteFunction(self, function, block)
+
+    def parallel(self, function: Any = None, *, parts: int | None = None) -> ParallelFunction | Any:
+        """Decorator: lists and numpy arrays among the arguments are split over the workers along
+        their first axis, and the results joined. Other arguments go to every part."""
+        from .parallel import ParallelFunction
+
+        if function is None:
+            return lambda function: ParallelFunction(self, function, parts)
+        return ParallelFunction(self, function, parts)
+
+    def shipment(self, function: Callable[..., Any]) -> Shipment:
+        """The function made ready to be sent."""
+        return Shipment(self, self._shared.library.pack(function))
+
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        attempts: int | None = None,
+        priority: int | None = None,
+        to: str | None = None,
+    ) -> ClusterPool:
+        """The same pool whose calls are made with these options; see `Options`."""
+        given = {"timeout": timeout, "attempts": attempts, "priority": priority, "to": to}
+        other = copy.copy(self)
+        changed = {name: value for name, value in given.items() if value is not None}
+        other._options = replace(self._options, **changed)  # type: ignore[arg-type]
+        return other
+
+    # --- the cluster ------------------------------------------------------------------------
+
+    def methods(self) -> list[Method]:
+        """Every method on offer, the broker's own left out."""
+        entries = self.plain.request("broker.methods").result()
+        methods = {entry["name"]: _method(entry) for entry in entries}
+        self.link.learn({method.name: method.once for method in methods.values()})
+        self._shared.methods, self._shared.methods_at = methods, time.monotonic()
+        return list(methods.values())
+
+    def method(self, name: str) -> Method | None:
+        """One method, as it was within the last second; None when it is not on offer."""
+        shared = self._shared
+        if name not in shared.methods or time.monotonic() - shared.methods_at > 1:
+            self.methods()
+        return shared.methods.get(name)
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Every worker, as `broker.workers` in docs/protocol.md describes."""
+        return self.plain.request("broker.workers").result()  # type: ignore[no-any-return]
+
+    def status(self) -> dict[str, Any]:
+        """The broker in numbers, as `broker.status` in docs/protocol.md describes."""
+        return self.plain.request("broker.status").result()  # type: ignore[no-any-return]
+
+    def wait_for_slots(self, slots: int = 1, timeout: float = 30.0) -> None:
+        """Waits until that many slots are up. Raises `TimeoutError` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.status()["slots"]
+            up = found["ready"] + found["busy"]
+            if up >= slots:
+                return
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{up} of {slots} slots are up after {timeout:g} s")
+            time.sleep(0.02)
+
+    def scale(self, slots: int, worker: str | None = None) -> None:
+        """Has a worker run that many slots; it may be left out when there is only one."""
+        self.plain.request("broker.scale", {"slots": slots, **({"worker": worker} if worker else {})}).result()
+
+    @property
+    def plain(self) -> ClusterPool:
+        """This pool without options."""
+        if self._options == Options():
+            return self
+        other = copy.copy(self)
+        other._options = Options()
+        return other
+
+    @property
+    def link(self) -> Link:
+        """The connection; in a forked child a new one."""
+        link = self._shared.link
+        if link.pid != os.getpid():
+            with self._shared.lock:
+                if self._shared.link.pid != os.getpid():
+                    self._shared.renew(Link(self._target))
+                    self._shared.link.wait_ready(self._connect_timeout)
+            link = self._shared.link
+        return link
+
+    def close(self) -> None:
+        """Closes the connection. Calls without an answer end with `Closed`."""
+        self._shared.link.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A function that is shipped with a pool in its closure finds the same cluster again.
+        return reconnect, (self._target, self._options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._target}>"
+
+    def _by_name(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Parameters by name: JSON-RPC has either names or positions."""
+        method = self.method(name)
+        if method is None or method.params is None:
+            raise TypeError(f"{name} does not tell its parameters; pass all by position or all by name")
+        names = [param for param, _ in method.params]
+        if len(args) > len(names) or any(param.startswith("*") for param in names[: len(args)]):
+            raise TypeError(f"{name} takes {len(names)} parameters by name")
+        bound = dict(zip(names, args, strict=False))
+        doubled = bound.keys() & kwargs.keys()
+        if doubled:
+            raise TypeError(f"{name} got parameter {min(doubled)!r} twice")
+        return {**bound, **kwargs}
+
+
+class _Shared:
+    """What the copies of a pool have in common."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.library = Library()
+        self.lock = threading.Lock()
+        self.methods: dict[str, Method] = {}
+        self.methods_at = 0.0
+
+    def renew(self, link: Link) -> None:
+        self.link = link
+
+
+def reconnect(target: Target, options: Options) -> ClusterPool:
+    """A pool of the same cluster in another process."""
+    pool = ClusterPool(target)
+    pool._options = options
+    return pool
+
+
+def _method(entry: dict[str, Any]) -> Method:
+    params = entry.get("params")
+    listed = None if params is None else tuple((p["name"], bool(p.get("optional"))) for p in params)
+    return Method(
+        entry["name"],
+        listed,
+        entry.get("doc") or "",
+        bool(entry.get("once")),
+        bool(entry.get("chunks")),
+        int(entry.get("slots") or 0),
+        entry.get("service_us"),
+    )
+
+
+def _nobody(body: bytes, frames: list[Any], error: BaseException | None) -> None:
+    pass
+

@@ -1,0 +1,168 @@
+"""The worker's side of shipped functions: the method `muster.apply`.
+
+A worker that allows it offers one method, which runs what clients send. Only the standard library
+is needed here, and what the sent functions themselves need (usually cloudpickle).
+
+`muster.apply` takes its parameters by name:
+
+- `function`: the hash of the function, 32 hexadecimal digits.
+- `arguments`: a list of attachments. The first is a pickle, the rest are its out-of-band buffers. It
+  holds `(args, kwargs)` or, with `each`, the list of items.
+- `define`: attachments with pickled functions, by hash. They are kept until the process ends.
+- `setup`: the hash of a function without parameters that runs once in each process, before the rest.
+- `each`: absent, or `"item"` or `"arguments"`: apply the function to every item, as its one argument or
+  as the list of its arguments.
+
+It answers a list of attachments, pickle and buffers likewise: the function's result, or with `each`
+the pair of the list of results and a dict of failures by place. If it does not know a function, it answers
+`{"missing": HASH}`; the caller asks again with `define`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import socket
+import sys
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import starmap
+from typing import Any
+
+METHOD = "muster.apply"
+
+#: Functions that a process keeps.
+FUNCTIONS_MAX = 1000
+#: Buffers smaller than this stay in the pickle; at most BUFFERS_MAX travel beside it.
+BUFFER_BYTES_MIN = 4 << 10
+BUFFERS_MAX = 48
+
+_functions: OrderedDict[str, Callable[..., Any]] = OrderedDict()
+_set_up: set[str] = set()
+
+
+def apply(
+    function: str,
+    arguments: list[Any],
+    define: dict[str, Any] | None = None,
+    setup: str | None = None,
+    each: str | None = None,
+) -> Any:
+    """Run a function that the caller sent."""
+    for name, content in (define or {}).items():
+        if name not in _functions:
+            _functions[name] = pickle.loads(content)
+            if len(_functions) > FUNCTIONS_MAX:
+                _functions.popitem(last=False)
+    for name in (setup, function):
+        if name is not None and name not in _functions and name not in _set_up:
+            return {"missing": name}
+    if setup is not None and setup not in _set_up:
+        _functions[setup]()
+        _set_up.add(setup)
+    run = _functions[function]
+    _functions.move_to_end(function)
+    # Arrays can be written to, as they can where the function came from.
+    buffers = [bytearray(b) if memoryview(b).readonly else b for b in arguments[1:]]
+    given = pickle.loads(arguments[0], buffers=buffers)
+    if each is not None:
+        return _dump_each(*_apply_each(run, given, each == "arguments"))
+    args, kwargs = given
+    try:
+        return dump(run(*args, **kwargs))
+    except Exception as error:
+        packed = _pack_error(error)
+        if packed is not None:
+            try:
+                # The host sends it along, as the member `pickle` of the error's data.
+                error.__muster_pickle__ = packed  # type: ignore[attr-defined]
+            except AttributeError:
+                pass
+        raise
+
+
+def _apply_each(run: Callable[..., Any], items: list[Any], is_star: bool) -> tuple[list[Any], dict[int, Any]]:
+    results: list[Any] = []
+    failures: dict[int, Any] = {}
+    feed = iter(items)
+    apply_rest = starmap if is_star else map
+    while len(results) < len(items):
+        try:
+            # `extend` keeps what came before an exception, so its place is the length.
+            results.extend(apply_rest(run, feed))
+            if len(results) < len(items):
+                raise RuntimeError("the function raised StopIteration")
+        except Exception as error:
+            failures[len(results)] = describe(error)
+            results.append(None)
+    return results, failures
+
+
+def _dump_each(results: list[Any], failures: dict[int, Any]) -> list[Any]:
+    try:
+        return dump((results, failures))
+    except TypeError:
+        # Find out which result cannot be sent, and keep the others.
+        for at, result in enumerate(results):
+            try:
+                dump(result)
+            except TypeError as error:
+                failures[at], results[at] = describe(error), None
+        return dump((results, failures))
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception as the error object of a call."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    data = {
+        "type": name,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(kind, error, error.__traceback__)),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pickle": _pack_error(error),
+    }
+    return {"code": -32000, "message": f"{name}: {error}", "data": data}
+
+
+def _pack_error(error: BaseException) -> str | None:
+    try:
+        # By value where possible: the exception's class may be one of the caller's `__main__`.
+        pickler = sys.modules.get("cloudpickle", pickle)
+        return base64.b64encode(pickler.dumps(error)).decode("ascii")
+    except Exception:
+        return None
+
+
+def dump(value: Any) -> list[Any]:
+    """A value as a pickle and its large buffers. Raises `TypeError` naming what cannot be pickled."""
+    buffers: list[Any] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < BUFFER_BYTES_MIN or len(buffers) == BUFFERS_MAX:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        try:
+            head = pickle.dumps(value, protocol=5, buffer_callback=keep)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            cloudpickle = sys.modules.get("cloudpickle")
+            if cloudpickle is None:
+                raise
+            buffers.clear()
+            head = cloudpickle.dumps(value, protocol=5, buffer_callback=keep)
+    except Exception as error:
+        kind = type(value)
+        raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be sent: {error}") from error
+    return [head, *buffers]
+
+
+# The name a host offers it by has a dot, which no function's can have.
+globals()[METHOD] = apply
+__all__ = [METHOD]  # noqa: PLE0604

@@ -1,0 +1,210 @@
+//! `muster map`: one line in, one JSON line out.
+
+use super::{CommandResult, Failure, connect_patiently, on_interrupt};
+use crate::cli::{Common, MapArgs};
+use crate::output::Output;
+use crate::progress::Progress;
+use muster_client::{Block, ItemOutcome, Lines, LinesOptions, MapOptions, Step};
+use muster_proto::exit::Exit;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the progress is shown, and a method nobody offers thought of.
+const TICK: Duration = Duration::from_millis(100);
+/// After this long a map whose method nobody offers says that it waits.
+const WAITING_NOTE: Duration = Duration::from_secs(1);
+
+/// Standard input or a file.
+enum Input {
+    Stdin(io::Stdin),
+    File(File),
+}
+
+impl io::Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            // Without the standard library's own buffer in between, in which poll sees nothing.
+            Input::Stdin(stdin) => Ok(rustix::io::read(stdin.as_fd(), buffer)?),
+            Input::File(file) => file.read(buffer),
+        }
+    }
+}
+
+impl AsFd for Input {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Input::Stdin(stdin) => stdin.as_fd(),
+            Input::File(file) => file.as_fd(),
+        }
+    }
+}
+
+/// Maps the method over the lines.
+pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
+    let input = open(args)?;
+    let size = file_size(&input);
+    // A pipe hands over more at once; that this is refused costs nothing but speed.
+    let _ = rustix::pipe::fcntl_setpipe_size(input.as_fd(), 1 << 20);
+    let client = connect_patiently(common, args.reconnect)?;
+    let lines = Lines::new(
+        input,
+        LinesOptions {
+            is_text: args.text,
+            is_nul_separated: args.null,
+        },
+    );
+    let read_bytes = lines.read_bytes();
+    let options = MapOptions {
+        is_unordered: args.unordered,
+        is_spread: args.spread,
+        is_single: args.single,
+        in_flight: args.in_flight,
+        timeout: args.timeout,
+        attempts_max: args.attempts,
+        priority: args.priority,
+        to: args.to.clone(),
+    };
+    let mut map = client.map(&args.method, lines, options)?;
+    let stopper = map.stopper();
+    let stops = AtomicU64::new(0);
+    on_interrupt(move || {
+        stopper.stop();
+        // The map may be stuck in writing to a pager; the second signal is final.
+        if stops.fetch_add(1, Ordering::SeqCst) > 0 {
+            std::process::exit(Exit::Signal(2).number());
+        }
+    })?;
+
+    let start = Instant::now();
+    let mut told = Told::new(common, args, size, read_bytes);
+    loop {
+        // What is there goes out before a wait: a person at a pipe sees every answer at once.
+        let step = match map.next_block(Some(Duration::ZERO)) {
+            Step::NotYet => {
+                out.flush()?;
+                map.next_block(Some(TICK))
+            }
+            step => step,
+        };
+        match step {
+            Step::Block(block) => told.failed += print(&block, args, out)?,
+            Step::NotYet => {}
+            Step::End => break,
+            Step::Failed(muster_client::Error::Cancelled) => {
+                out.flush()?;
+                told.finish(start, "interrupted", out);
+                return Ok(Exit::Signal(2));
+            }
+            Step::Failed(error) => {
+                out.flush()?;
+                told.finish(start, "ended early", out);
+                return Err(error.into());
+            }
+        }
+        told.done = map.delivered();
+        told.show(start, map.is_offered(), &args.method, out);
+    }
+    out.flush()?;
+    told.finish(start, "done", out);
+    Ok(if told.failed > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+fn open(args: &MapArgs) -> Result<Input, Failure> {
+    match args.file.as_deref() {
+        None => Ok(Input::Stdin(io::stdin())),
+        Some(path) if path.as_os_str() == "-" => Ok(Input::Stdin(io::stdin())),
+        Some(path) => File::open(path)
+            .map(Input::File)
+            .map_err(|source| Failure::System {
+                what: path.display().to_string(),
+                source,
+            }),
+    }
+}
+
+/// How much there is to read; `None`: no end is known.
+fn file_size(input: &Input) -> Option<u64> {
+    let found = rustix::fs::fstat(input).ok()?;
+    let is_file = rustix::fs::FileType::from_raw_mode(found.st_mode).is_file();
+    is_file.then(|| u64::try_from(found.st_size).unwrap_or(0))
+}
+
+/// Writes a line for each outcome; how many failed.
+fn print(block: &Block, args: &MapArgs, out: &mut Output) -> io::Result<u64> {
+    let mut failed = 0;
+    for outcome in block.outcomes() {
+        match outcome {
+            ItemOutcome::Result(text) if args.raw_output && text.starts_with('"') => {
+                match serde_json::from_str::<String>(text) {
+                    Ok(plain) => out.line(&plain)?,
+                    Err(_) => out.line(text)?,
+                }
+            }
+            // A worker may answer in several lines.
+            ItemOutcome::Result(text) if text.contains('\n') => {
+                out.line(&text.replace('\n', " "))?;
+            }
+            ItemOutcome::Result(text) => out.line(text)?,
+            ItemOutcome::Error(error) => {
+                failed += 1;
+                out.bytes(b"{\"error\":")?;
+                out.bytes(error.as_bytes())?;
+                out.bytes(b"}\n")?;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+/// What a person is told on standard error.
+struct Told {
+    progress: Option<Progress>,
+    is_waiting_told: bool,
+    done: u64,
+    failed: u64,
+}
+
+impl Told {
+    fn new(common: &Common, args: &MapArgs, size: Option<u64>, read: Arc<AtomicU64>) -> Self {
+        let is_shown = io::stderr().is_terminal() && !common.quiet && !args.no_progress;
+        let progress = is_shown.then(|| Progress::new(size, read));
+        Told {
+            progress,
+            is_waiting_told: false,
+            done: 0,
+            failed: 0,
+        }
+    }
+
+    fn show(&mut self, start: Instant, is_offered: bool, method: &str, out: &Output) {
+        if let Some(progress) = &mut self.progress {
+            progress.show(self.done, self.failed);
+        }
+        if !is_offered && !self.is_waiting_told && start.elapsed() >= WAITING_NOTE {
+            self.is_waiting_told = true;
+            out.note(&format!(
+                "no worker offers {method} now; the map waits for one"
+            ));
+        }
+    }
+
+    fn finish(&mut self, start: Instant, how: &str, out: &Output) {
+        if let Some(progress) = self.progress.take() {
+            progress.clear();
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = self.done as f64 / seconds.max(1e-9);
+        let (done, failed) = (self.done, self.failed);
+        out.note(&format!(
+            "{how}: {done} items in {seconds:.2} s ({rate:.0}/s), {failed} failed"
+        ));
+    }
+}
