@@ -7,6 +7,7 @@ two has and the other lacks is named.
 
 import json
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "parts"))
@@ -17,8 +18,11 @@ def documented():
     """Names with parameters, and example results by name."""
     text = (ROOT / "docs" / "protocol.md").read_text()
     section = text.split("\n## The broker's own methods\n")[1].split("\n## ")[0]
-    rows = [line.split(" | ") for line in section.splitlines() if line.startswith(("| `broker.", "| `rpc.", "| `system."))]
-    methods = {row[0].strip("|` "): [p for p in row[1].replace("`", "").replace(" |", "").split(", ") if p.strip("| ")] for row in rows}
+    methods = {}
+    for line in section.splitlines():
+        if line.startswith(("| `broker.", "| `rpc.", "| `system.")):
+            _, name, params, _ = line.split("|", 3)
+            methods[name.strip(" `")] = re.findall(r"`(\w+)`", params)
     fields = json.loads(section.split("```json fields\n")[1].split("```")[0])
     return methods, fields
 
