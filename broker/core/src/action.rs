@@ -140,6 +140,21 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// Bytes that keeping it costs, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Failure::WorkerLost { attempts } => attempts
+                .iter()
+                .map(|attempt| size_of::<Attempt>() + attempt.ending.stderr_tail.len())
+                .sum(),
+            Failure::Cancelled { by } => by.len(),
+            Failure::BadReply { worker } => worker.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// One start of a call that ended with its slot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {

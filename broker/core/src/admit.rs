@@ -12,6 +12,9 @@ use muster_proto::id::CallId;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Classes without calls are swept out when they are more than one in so many.
+const SWEPT_SHARE: usize = 16;
+
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Takes a single call on.
     pub(crate) fn submit(&mut self, client: ClientId, call: NewCall<Q>) {
@@ -50,14 +53,21 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     .get_mut(id)
                     .expect("a live key names an open call");
                 let before = std::mem::replace(&mut held.client, client);
+                let bytes = u32::try_from(call.request.bytes()).unwrap_or(u32::MAX);
+                let bytes_before = std::mem::replace(&mut held.bytes, bytes);
                 // The newcomer's envelope and id; the call itself is the same by its key.
                 held.request = call.request;
                 let (class, priority, state) = (held.class, held.priority, held.state);
-                self.close_for(before);
-                self.open_for(client, id);
-                if state == CallState::Queued && before != client {
+                if before != client {
+                    self.close_for(before);
+                    self.open_for(client, id);
+                }
+                if state == CallState::Queued {
+                    self.queued_bytes -= bytes_before as usize;
+                    self.queued_bytes += bytes as usize;
                     self.classes[class].queue.remove(before, priority, id);
-                    self.classes[class].queue.push_back(client, priority, id);
+                    self.classes[class].queue.push(client, priority, id);
+                    self.stirred.push(class);
                 }
                 None
             }
@@ -76,7 +86,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .filter(|t| *t > Duration::ZERO);
         let deadline = timeout.map_or(MonoTime::NEVER, |timeout| self.now.after(timeout));
         let attempts_max = new.attempts_max.unwrap_or(self.config.attempts_max).max(1);
-        let once = attempts_max == 1 || self.classes[class].once;
+        let once = attempts_max == 1;
         let key = new.key.filter(|_| origin == Origin::Single);
         let extra = key.map(|key| {
             Box::new(Extra {
@@ -105,7 +115,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             extra,
         });
         self.totals.admitted += 1;
-        self.classes[class].open_calls += 1;
+        self.classes.open(class);
         self.open_for(client, id);
         self.timers.arm(deadline, Due::Deadline(id));
         if let Some(key) = key {
@@ -148,14 +158,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 max,
             });
         }
-        self.class_of(&new.target)
+        let class = self.class_of(&new.target)?;
+        if self.classes[class].queue.is_empty() && self.is_unknown_everywhere(class) {
+            return Err(Failure::MethodNotFound { no_workers: false });
+        }
+        Ok(class)
     }
 
     /// The class for a target: made when somebody offers it, or may.
     fn class_of(&mut self, target: &Target) -> Result<ClassId, Failure> {
         if let Some(id) = self.classes.find(target) {
             let is_dead = self.classes[id].groups.is_empty() && self.classes[id].open_calls == 0;
-            if !is_dead || matches!(self.route(target), Route::Waits) {
+            if !is_dead || self.route(target) == Route::Waits {
                 return Ok(id);
             }
             self.drop_class(id);
@@ -172,24 +186,26 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 max,
             });
         }
-        let once = self.is_once(target, &groups);
+        let once = self.names_once(target, &groups);
         let id = self.classes.insert(Class {
             target: target.clone(),
             queue: FairQueue::default(),
             groups,
             refused_by: BTreeSet::new(),
-            served: self.class_clock,
+            served: 0,
             estimate: Estimate::default(),
             open_calls: 0,
             once,
         });
         if let Target::MethodAt { worker, .. } | Target::RawAt(worker) = target {
-            self.classes_at.entry(worker.clone()).or_default().push(id);
+            let addressed = self.addressed.entry(worker.clone()).or_default();
+            addressed.classes.insert(id);
         }
         Ok(id)
     }
 
-    pub(crate) fn is_once(&self, target: &Target, groups: &[crate::group::GroupId]) -> bool {
+    /// Whether some registration says that the method must never run twice.
+    pub(crate) fn names_once(&self, target: &Target, groups: &[crate::group::GroupId]) -> bool {
         let (Target::Method(method) | Target::MethodAt { method, .. }) = target else {
             return false;
         };
@@ -198,15 +214,17 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .any(|&group| self.groups[group].once_of(method) == Some(Once::Yes))
     }
 
-    /// Forgets the classes that hold no call; `false` when none went.
+    /// Forgets the classes that hold no call, when they are worth the walk; `false`: they are not.
     fn sweep_classes(&mut self) -> bool {
-        let before = self.classes.len();
+        if self.classes.idle() <= self.config.classes_max / SWEPT_SHARE {
+            return false;
+        }
         for id in self.classes.ids() {
             if self.classes[id].open_calls == 0 {
                 self.drop_class(id);
             }
         }
-        self.classes.len() < before
+        true
     }
 
     pub(crate) fn drop_class(&mut self, id: ClassId) {
@@ -214,12 +232,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             return;
         };
         debug_assert!(class.queue.is_empty(), "a class goes after its calls");
-        if let Target::MethodAt { worker, .. } | Target::RawAt(worker) = &class.target {
-            if let Some(ids) = self.classes_at.get_mut(worker) {
-                ids.retain(|&other| other != id);
-                if ids.is_empty() {
-                    self.classes_at.remove(worker);
-                }
+        let worker = class.target.worker().unwrap_or_default();
+        if let Some(addressed) = self.addressed.get_mut(worker) {
+            addressed.classes.remove(&id);
+            if addressed.classes.is_empty() {
+                self.addressed.remove(worker);
+            }
+        }
+        for slot in class.refused_by {
+            if let Some(slot) = self.slots.get_mut(&slot) {
+                slot.refused.remove(&id);
             }
         }
     }
@@ -240,8 +262,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 self.actions
                     .push_back(Action::AcknowledgeRefused { client, request });
             }
+            Origin::SilentItem => {}
             Origin::Item { batch, index } => {
-                self.item_ended(batch, index, request, Some(Outcome::Failed(failure)));
+                let outcome = Some(Outcome::Failed(failure));
+                self.item_ended(batch, index, request, outcome, false);
             }
         }
     }

@@ -28,6 +28,8 @@ struct Batch<Q, R> {
     envelope: Q,
     items: Vec<Item<Q, R>>,
     missing: usize,
+    /// Its client left before its end.
+    is_unwanted: bool,
 }
 
 #[derive(Debug)]
@@ -58,15 +60,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 envelope,
                 items: open,
                 missing,
+                is_unwanted: false,
             },
         );
         for (index, item) in items.into_iter().enumerate() {
             let index = index as u32;
             match item {
-                BatchItem::Refused(request) => self.item_ended(batch, index, request, None),
+                BatchItem::Refused(request) => {
+                    self.item_ended(batch, index, request, None, false);
+                }
                 BatchItem::Call(call) if call.is_notification => {
                     self.item_done(batch, index, Item::Silent);
-                    self.admit(client, call, Origin::Notification);
+                    self.admit(client, call, Origin::SilentItem);
                 }
                 BatchItem::Call(call) => self.admit(client, call, Origin::Item { batch, index }),
             }
@@ -82,7 +87,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         index: u32,
         request: Q,
         outcome: Option<Outcome<R>>,
+        is_client_gone: bool,
     ) {
+        if let Some(open) = self.batches.open.get_mut(&batch) {
+            open.is_unwanted |= is_client_gone;
+        }
         self.item_done(batch, index, Item::Ended(request, outcome));
     }
 
@@ -106,12 +115,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             client,
             envelope,
             items,
+            is_unwanted,
             ..
         }) = self.batches.open.remove(&batch)
         else {
             return;
         };
-        if self.is_gone(client) {
+        if is_unwanted {
             return;
         }
         let items = items.into_iter().filter_map(|item| match item {

@@ -26,7 +26,7 @@ pub(crate) struct Call<Q> {
     pub charged: u16,
     pub attempts_max: u16,
     pub priority: i8,
-    /// It may have started already and must not start again.
+    /// Its caller wants it started once at most.
     pub once: bool,
     /// A suspect: it was parked beside a call that took its slot down, or may be the culprit, and
     /// so runs on an otherwise empty slot.
@@ -59,10 +59,19 @@ pub(crate) enum CallState {
 pub(crate) enum Origin {
     /// Its client.
     Single,
-    /// Nobody.
+    /// Nobody; its client hears that it is taken on.
     Notification,
+    /// Nobody: a notification in a batch, which is answered as a whole.
+    SilentItem,
     /// A batch, at this place.
     Item { batch: u32, index: u32 },
+}
+
+impl Origin {
+    /// Whether nobody waits for the outcome.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Origin::Notification | Origin::SilentItem)
+    }
 }
 
 const PAGE_CALLS: u64 = 64;

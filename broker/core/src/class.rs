@@ -60,17 +60,48 @@ impl Estimate {
     }
 }
 
+/// The classes for one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Addressed {
+    pub classes: BTreeSet<ClassId>,
+    /// Those with waiting calls, least served first.
+    pub waiting: BTreeSet<(u64, ClassId)>,
+}
+
 /// Classes by index and by target.
 #[derive(Debug, Default)]
 pub(crate) struct ClassTable {
     classes: Vec<Option<Class>>,
     free: Vec<ClassId>,
+    /// Classes without open calls.
+    idle: usize,
     by_target: FxHashMap<Target, ClassId>,
 }
 
 impl ClassTable {
     pub fn len(&self) -> usize {
         self.by_target.len()
+    }
+
+    /// Classes that hold no call.
+    pub fn idle(&self) -> usize {
+        self.idle
+    }
+
+    /// Books an open call.
+    pub fn open(&mut self, id: ClassId) {
+        let class = &mut self[id];
+        class.open_calls += 1;
+        let was_idle = class.open_calls == 1;
+        self.idle -= usize::from(was_idle);
+    }
+
+    /// A call of the class is resolved.
+    pub fn close(&mut self, id: ClassId) {
+        let class = &mut self[id];
+        class.open_calls -= 1;
+        let is_idle = class.open_calls == 0;
+        self.idle += usize::from(is_idle);
     }
 
     pub fn find(&self, target: &Target) -> Option<ClassId> {
@@ -83,6 +114,7 @@ impl ClassTable {
             .pop()
             .unwrap_or(ClassId(self.classes.len() as u32));
         self.by_target.insert(class.target.clone(), id);
+        self.idle += 1;
         if id.0 as usize == self.classes.len() {
             self.classes.push(Some(class));
         } else {
@@ -94,8 +126,17 @@ impl ClassTable {
     pub fn remove(&mut self, id: ClassId) -> Option<Class> {
         let class = self.classes.get_mut(id.0 as usize)?.take()?;
         self.by_target.remove(&class.target);
+        self.idle -= 1;
         self.free.push(id);
         Some(class)
+    }
+
+    pub fn get(&self, id: ClassId) -> Option<&Class> {
+        self.classes.get(id.0 as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, id: ClassId) -> Option<&mut Class> {
+        self.classes.get_mut(id.0 as usize)?.as_mut()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ClassId, &Class)> {

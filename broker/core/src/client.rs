@@ -1,6 +1,6 @@
 //! Clients as the core sees them: a connection with open calls.
 
-use crate::call::{CallState, Origin};
+use crate::call::CallState;
 use crate::timer::Due;
 use crate::{ClientId, Core, Failure, Outcome, Reply, Request};
 use muster_proto::id::CallId;
@@ -24,9 +24,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let entry = self.clients.entry(client).or_default();
         entry.open_calls += 1;
         if entry.calls.len() >= SWEEP_MIN && entry.calls.len() >= 2 * entry.open_calls {
-            entry
-                .calls
-                .retain(|&id| calls.get(id).is_some_and(|call| call.client == client));
+            let is_open = |id: &CallId| calls.get(*id).is_some_and(|call| call.client == client);
+            entry.calls.retain(is_open);
+            // A call that left for another connection and came back is there twice.
+            entry.calls.sort_unstable();
+            entry.calls.dedup();
+            give_back_room(&mut entry.calls);
         }
         entry.calls.push(call);
     }
@@ -40,6 +43,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     self.clients.remove(&client);
                 } else {
                     entry.calls.clear();
+                    give_back_room(&mut entry.calls);
                 }
             }
         }
@@ -64,7 +68,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             let Some(call) = self.calls.get(id).filter(|call| call.client == client) else {
                 continue;
             };
-            if call.origin == Origin::Notification {
+            if call.origin.is_silent() {
                 continue;
             }
             if call.extra.as_ref().is_some_and(|extra| extra.key.is_some()) {
@@ -79,7 +83,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 Due::Orphans(client),
             );
         }
-        self.finish_drain();
     }
 
     /// Nobody came back for the keyed calls of a gone client.
@@ -89,7 +92,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         for id in entry.calls.clone() {
             let call = self.calls.get(id).filter(|call| call.client == client);
-            if call.is_some_and(|call| call.origin != Origin::Notification) {
+            if call.is_some_and(|call| !call.origin.is_silent()) {
                 self.give_up(id);
             }
         }
@@ -110,5 +113,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         if let CallState::Dispatched { slot } = call.state {
             self.abandon_dispatch(slot, id);
         }
+    }
+}
+
+/// What the end of a flood leaves unused is given back.
+fn give_back_room(calls: &mut Vec<CallId>) {
+    if calls.capacity() > 1_024 && calls.len() < calls.capacity() / 8 {
+        calls.shrink_to(4 * calls.len());
     }
 }

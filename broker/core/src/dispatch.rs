@@ -2,31 +2,21 @@
 //!
 //! An idle slot takes anything. A busy one is given more only while everything on it is known to
 //! be short and its expected backlog stays under a small window, so that a no-op is pipelined and
-//! a long call never has another stuck behind it.
+//! a long call never has another stuck behind it. And a busy slot is given only the class whose
+//! turn it is: when that one needs an idle slot, slots run dry until one of them is idle. Else a
+//! flood of short calls would keep every slot busy for ever.
 
-use crate::call::CallState;
-use crate::class::ClassId;
-use crate::event::{Target, WorkerKind};
-use crate::group::Rank;
-use crate::route::is_addressed;
+use crate::call::{Call, CallState};
+use crate::class::{Class, ClassId};
+use crate::event::WorkerKind;
+use crate::group::{GroupId, Rank};
+use crate::route::{is_addressed, is_json};
 use crate::slot::{Dispatched, DispatchedState, Slot};
-use crate::timer::Due;
-use crate::{Action, Core, MonoTime, Reply, Request, SlotId};
+use crate::{Action, Core, Failure, MonoTime, Outcome, Reply, Request, SlotId};
 use muster_proto::id::{CallId, DispatchId};
-
-/// Waiting classes that a busy slot looks at for one short enough to park on it.
-const PREFETCH_CLASSES_MAX: usize = 8;
-
-/// A running call has overrun after this many times its estimate,
-const OVERRUN_FACTOR: u64 = 4;
-/// and not before this long: shorter hiccups are the scheduler's.
-const OVERRUN_MIN_US: u64 = 2_000;
 
 /// A call expected to take this long is handed over at once, with everything before it.
 const LONG_CALL_US: u64 = 1_000;
-
-/// An idle slot takes parked calls back from one expected to be busy for longer than this.
-const DEEP_US: u64 = 1_000;
 
 /// What a call asks of a slot.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +25,6 @@ struct Need {
     idle: bool,
     /// What it is expected to take.
     expected_us: Option<u64>,
-    /// The class is JSON: not for a lane that answers JSON with something else.
-    json: bool,
 }
 
 impl<Q: Request, R: Reply> Core<Q, R> {
@@ -45,32 +33,36 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let call = self.calls.get(id).expect("the caller holds it");
         let class = call.class;
         if self.classes[class].queue.is_empty() {
-            if let Some(slot) = self.pick(class, self.need_of(id)) {
-                self.dispatch(slot, id);
+            let need = self.need_of(id);
+            if let Some(slot) = self.pick(class, need) {
+                let cost = cost_of(need, call.items);
+                self.charge_class(class, slot, self.present(class), cost);
+                self.dispatch(slot, id, need);
                 return;
             }
         }
-        self.enqueue(id, false);
+        self.enqueue(id);
     }
 
-    /// Queues a call: behind the others, or in front when it was started before.
-    pub(crate) fn enqueue(&mut self, id: CallId, in_front: bool) {
+    /// Queues a call where it belongs: behind the others, or in front when it was started before.
+    pub(crate) fn enqueue(&mut self, id: CallId) {
         let call = self.calls.get_mut(id).expect("the caller holds it");
         call.state = CallState::Queued;
         self.queued_calls += 1;
         self.queued_bytes += call.bytes as usize;
         let (client, priority, class_id) = (call.client, call.priority, call.class);
-        let class = &mut self.classes[class_id];
-        let was_empty = class.queue.is_empty();
-        if in_front {
-            class.queue.push_front(client, priority, id);
-        } else {
-            class.queue.push_back(client, priority, id);
-        }
+        let was_empty = self.classes[class_id].queue.is_empty();
         if was_empty {
             // A class that was away owes nothing for it and has nothing saved up.
-            class.served = class.served.max(self.class_clock);
+            self.classes[class_id].served = self.present(class_id);
+        }
+        let queue = &mut self.classes[class_id].queue;
+        queue.push(client, priority, id);
+        let is_first = queue.first() == Some(id);
+        if was_empty {
             self.list(class_id);
+        } else if is_first {
+            self.stirred.push(class_id);
         }
     }
 
@@ -80,16 +72,36 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.queued_calls -= 1;
         self.queued_bytes -= call.bytes as usize;
         let (client, priority, class_id) = (call.client, call.priority, call.class);
-        let was_there = self.classes[class_id].queue.remove(client, priority, id);
+        let queue = &mut self.classes[class_id].queue;
+        let was_first = queue.first() == Some(id);
+        let was_there = queue.remove(client, priority, id);
         debug_assert!(was_there, "a queued call is in its class's queue");
-        if self.classes[class_id].queue.is_empty() {
+        if queue.is_empty() {
             self.unlist(class_id);
+        }
+        if was_first {
+            self.stirred.push(class_id);
+        }
+    }
+
+    /// The first call of these classes is another one, and may be one that busy slots can take,
+    /// or makes room for such a one of another class.
+    pub(crate) fn settle_stirred(&mut self) {
+        while let Some(class) = self.stirred.pop() {
+            if self.classes.get(class).is_none() {
+                continue;
+            }
+            self.offer(class);
+            for at in 0..self.classes[class].groups.len() {
+                let group = self.classes[class].groups[at];
+                self.fill(group);
+            }
         }
     }
 
     /// Gives waiting calls of a class to the slots that can take them.
     pub(crate) fn offer(&mut self, class: ClassId) {
-        while let Some((_, call)) = self.classes[class].queue.first() {
+        while let Some(call) = self.classes[class].queue.first() {
             let Some(slot) = self.pick(class, self.need_of(call)) else {
                 return;
             };
@@ -108,85 +120,120 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    fn take_and_dispatch(&mut self, class_id: ClassId, slot: SlotId) {
-        let class = &self.classes[class_id];
-        let (_, call) = class.queue.first().expect("the caller saw a waiting call");
-        let items = self.calls.get(call).map_or(1, |call| call.items);
-        let cost = class
-            .estimate
-            .micros(items)
-            .unwrap_or(u64::from(items))
-            .max(1);
-        self.unlist(class_id);
-        let class = &mut self.classes[class_id];
-        class.queue.pop(cost);
-        self.class_clock = class.served;
-        class.served = class.served.saturating_add(cost);
-        self.list(class_id);
-        let bytes = self.calls.get(call).map_or(0, |call| call.bytes as usize);
-        self.queued_calls -= 1;
-        self.queued_bytes -= bytes;
-        self.dispatch(slot, call);
+    /// Gives the slots of a group what they can take.
+    pub(crate) fn fill(&mut self, group: GroupId) {
+        while let Some(&Rank { slot, .. }) = self.groups[group].ready.first() {
+            let Some(class) = self.next_class_for(slot) else {
+                return;
+            };
+            self.take_and_dispatch(class, slot);
+        }
     }
 
-    /// The class whose turn it is among those with a call that the slot can take now.
+    fn take_and_dispatch(&mut self, class_id: ClassId, slot: SlotId) {
+        let queue = &self.classes[class_id].queue;
+        let id = queue.first().expect("the caller saw a waiting call");
+        let need = self.need_of(id);
+        let call = self.calls.get(id).expect("a queued call is held");
+        let (cost, bytes) = (cost_of(need, call.items), call.bytes as usize);
+        self.unlist(class_id);
+        self.classes[class_id].queue.pop(cost);
+        // Charged from where it stood, not from the present, else it would pay for its wait.
+        self.charge_class(class_id, slot, self.classes[class_id].served, cost);
+        self.list(class_id);
+        self.queued_calls -= 1;
+        self.queued_bytes -= bytes;
+        self.dispatch(slot, id, need);
+        if need.idle {
+            // Busy slots were kept from what comes next.
+            self.stirred.push(class_id);
+        }
+    }
+
+    /// Books the service that a class is given.
+    fn charge_class(&mut self, class: ClassId, slot: SlotId, start: u64, cost: u64) {
+        let clock = &mut self.groups[self.slots[&slot].group].clock;
+        *clock = start.max(*clock);
+        self.classes[class].served = start.saturating_add(cost);
+    }
+
+    /// The virtual time at which a class stands, or would stand if it began to wait now.
+    pub(crate) fn present(&self, class: ClassId) -> u64 {
+        let class = &self.classes[class];
+        let clocks = class.groups.iter().map(|&group| self.groups[group].clock);
+        clocks.fold(class.served, u64::max)
+    }
+
+    /// The class whose turn it is among those that the slot can run, if it can take a call now.
     fn next_class_for(&self, slot_id: SlotId) -> Option<ClassId> {
         let slot = &self.slots[&slot_id];
         let rank = slot.rank?;
-        let fits = |class: ClassId| {
-            let (_, call) = self.classes[class].queue.first()?;
-            self.fits(class, self.need_of(call), rank, slot)
-                .then_some(class)
+        let (_, class) = self.turn_on(slot_id, slot)?;
+        let can_take = !rank.is_busy || {
+            let call = self.classes[class].queue.first()?;
+            !self.need_of(call).idle
         };
-        if !self.classes_at.is_empty() {
-            let name = self.workers[&slot.worker].spec.name.as_str();
-            let addressed = self.classes_at.get(name).into_iter().flatten().copied();
-            let here = addressed.filter(|&class| self.classes[class].groups.contains(&slot.group));
-            if let Some(class) = here
-                .filter_map(fits)
-                .min_by_key(|&c| self.classes[c].served)
-            {
-                return Some(class);
-            }
+        can_take.then_some(class)
+    }
+
+    /// The class whose turn it is among those that the slot can run.
+    fn turn_on(&self, slot_id: SlotId, slot: &Slot) -> Option<(u64, ClassId)> {
+        let waiting = &self.groups[slot.group].waiting;
+        let anybodys = match slot.kind {
+            WorkerKind::Managed => waiting.first(),
+            WorkerKind::Lane => waiting
+                .iter()
+                .find(|(_, class)| can_run(&self.classes[*class], slot_id, slot)),
+        };
+        let turn = anybodys.copied();
+        if self.addressed_waiting == 0 {
+            return turn;
         }
-        let waiting = self.groups[slot.group]
-            .waiting
-            .iter()
-            .map(|&(_, class)| class);
-        if rank.is_busy {
-            return waiting.take(PREFETCH_CLASSES_MAX).find_map(fits);
-        }
-        waiting.into_iter().find_map(fits)
+        let name = self.workers[&slot.worker].spec.name.as_str();
+        let own = self.addressed.get(name).and_then(|addressed| {
+            let mut waiting = addressed.waiting.iter();
+            waiting.find(|(_, class)| {
+                let class = &self.classes[*class];
+                class.groups.contains(&slot.group) && can_run(class, slot_id, slot)
+            })
+        });
+        turn.into_iter().chain(own.copied()).min()
     }
 
     /// The slot for a call of `class`, if one has credit for it.
-    fn pick(&self, class: ClassId, need: Need) -> Option<SlotId> {
-        let fits = |rank: &Rank| {
+    fn pick(&self, class_id: ClassId, need: Need) -> Option<SlotId> {
+        let class = &self.classes[class_id];
+        let turn = (self.present(class_id), class_id);
+        let fits = |rank: &&Rank| {
             let slot = &self.slots[&rank.slot];
-            self.fits(class, need, *rank, slot).then_some(*rank)
+            if !can_run(class, rank.slot, slot) {
+                return false;
+            }
+            if !rank.is_busy {
+                return true;
+            }
+            let is_its_turn = || {
+                let first = self.turn_on(rank.slot, slot);
+                first.is_none_or(|first| first.1 == class_id || turn <= first)
+            };
+            !need.idle && is_its_turn()
         };
-        let target = &self.classes[class].target;
-        if let Target::MethodAt { worker, .. } | Target::RawAt(worker) = target {
-            if self.classes[class].groups.is_empty() {
+        if let Some(worker) = class.target.worker() {
+            if class.groups.is_empty() {
                 return None;
             }
             let worker = self.workers.get(self.worker_names.get(worker)?)?;
-            let ranks = worker
-                .slots
-                .values()
-                .filter_map(|slot| self.slots[slot].rank);
-            return ranks
-                .filter(|rank| fits(rank).is_some())
-                .min()
-                .map(|rank| rank.slot);
+            let slots = worker.slots.values();
+            let ranks = slots.filter_map(|slot| self.slots[slot].rank.as_ref());
+            return ranks.filter(fits).min().map(|rank| rank.slot);
         }
-        let groups = self.classes[class].groups.iter();
+        let groups = class.groups.iter();
         // Idle slots come first in a group, so a call that needs one looks no further.
         let firsts = groups.filter_map(|&group| {
             let ready = self.groups[group].ready.iter();
             ready
                 .take_while(|rank| !need.idle || !rank.is_busy)
-                .find_map(fits)
+                .find(fits)
         });
         firsts.min().map(|rank| rank.slot)
     }
@@ -196,31 +243,28 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.pick(class, self.need_of(call)).is_some()
     }
 
+    /// Whether the call of the class whose turn it is can't be parked behind others.
+    pub(crate) fn first_needs_idle(&self, class: ClassId) -> bool {
+        let first = self.classes[class].queue.first();
+        first.is_some_and(|call| self.need_of(call).idle)
+    }
+
+    /// Whether a call must never be started a second time.
+    pub(crate) fn runs_once(&self, call: &Call<Q>) -> bool {
+        call.once || self.classes[call.class].once
+    }
+
     fn need_of(&self, id: CallId) -> Need {
         let call = self.calls.get(id).expect("a queued call is held");
-        let class = &self.classes[call.class];
-        let expected_us = class.estimate.micros(call.items);
-        let window = self.window_us();
-        let idle = call.once || call.alone || expected_us.is_none_or(|us| us > window);
-        let json = matches!(class.target, Target::Method(_) | Target::MethodAt { .. });
+        let expected_us = self.classes[call.class].estimate.micros(call.items);
+        let is_long = expected_us.is_none_or(|us| us > self.parked_us_max());
         Need {
-            idle,
+            idle: is_long || call.alone || self.runs_once(call),
             expected_us,
-            json,
         }
     }
 
-    fn fits(&self, class: ClassId, need: Need, rank: Rank, slot: &Slot) -> bool {
-        let has_room = !rank.is_busy
-            || (!need.idle && slot.backlog_us + need.expected_us.unwrap_or(0) <= self.window_us());
-        has_room
-            && !(need.json && slot.no_json)
-            && (slot.kind == WorkerKind::Managed
-                || !self.classes[class].refused_by.contains(&rank.slot))
-    }
-
-    fn dispatch(&mut self, slot_id: SlotId, id: CallId) {
-        let need = self.need_of(id);
+    fn dispatch(&mut self, slot_id: SlotId, id: CallId, need: Need) {
         let call = self.calls.get_mut(id).expect("the caller holds it");
         call.state = CallState::Dispatched { slot: slot_id };
         call.dispatches += 1;
@@ -232,7 +276,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             slot.since = self.now;
             slot.is_exclusive = need.idle;
         }
-        slot.backlog_us += need.expected_us.unwrap_or(0);
+        slot.backlog_us = slot
+            .backlog_us
+            .saturating_add(need.expected_us.unwrap_or(0));
         slot.in_flight.push_back(Dispatched {
             call: id,
             attempt,
@@ -261,199 +307,95 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
     }
 
-    /// Places a slot in its group by what it can take.
-    pub(crate) fn rank(&mut self, slot_id: SlotId) {
-        let rank = self.rank_of(slot_id);
-        let slot = self.slots.get_mut(&slot_id).expect("the caller holds it");
-        let group = &mut self.groups[slot.group];
-        if rank != slot.rank {
-            if let Some(old) = slot.rank {
-                group.ready.remove(&old);
-            }
-            if let Some(new) = rank {
-                group.ready.insert(new);
-            }
-            slot.rank = rank;
+    /// Whether every slot that could run the class said that it does not know the method, or does
+    /// not speak JSON at all. Only lanes say such things, and while none is up nobody knows.
+    pub(crate) fn is_unknown_everywhere(&self, class_id: ClassId) -> bool {
+        let class = &self.classes[class_id];
+        let is_json = is_json(&class.target);
+        if class.refused_by.is_empty() && !is_json {
+            return false;
         }
-        let is_deep = slot.kind == WorkerKind::Managed
-            && slot.in_flight.len() > 1
-            && slot.backlog_us > DEEP_US;
-        let deep_at = is_deep.then(|| slot.free_at());
-        if deep_at != slot.deep_at {
-            if let Some(old) = slot.deep_at {
-                group.deep.remove(&(old, slot_id));
-            }
-            if let Some(new) = deep_at {
-                group.deep.insert((new, slot_id));
-            }
-            slot.deep_at = deep_at;
-        }
-    }
-
-    /// Takes a slot out of its group's order, before it goes or changes group.
-    pub(crate) fn unrank(&mut self, slot_id: SlotId) {
-        let slot = self.slots.get_mut(&slot_id).expect("the caller holds it");
-        let group = &mut self.groups[slot.group];
-        if let Some(rank) = slot.rank.take() {
-            group.ready.remove(&rank);
-        }
-        if let Some(at) = slot.deep_at.take() {
-            group.deep.remove(&(at, slot_id));
-        }
-    }
-
-    fn rank_of(&self, slot_id: SlotId) -> Option<Rank> {
-        let slot = &self.slots[&slot_id];
-        if slot.is_down || self.workers[&slot.worker].is_draining {
-            return None;
-        }
-        let Some(front) = slot.in_flight.front() else {
-            return Some(Rank {
-                is_busy: false,
-                at: slot.since,
-                slot: slot_id,
+        if let Some(name) = class.target.worker() {
+            let worker = self.worker_names.get(name).map(|id| &self.workers[id]);
+            return worker.is_some_and(|worker| {
+                let mut slots = worker.slots.values();
+                !worker.slots.is_empty() && slots.all(|id| !can_run(class, *id, &self.slots[id]))
             });
-        };
-        let calls_max = match slot.kind {
-            WorkerKind::Managed => self.config.slot_calls_max,
-            WorkerKind::Lane => self.config.lane_calls_max,
-        };
-        let is_full = slot.is_exclusive
-            || slot.is_overrun
-            || front.expected_us.is_none()
-            || slot.backlog_us >= self.window_us()
-            || slot.in_flight.len() >= calls_max;
-        (!is_full).then(|| Rank {
-            is_busy: true,
-            at: slot.free_at(),
-            slot: slot_id,
-        })
-    }
-
-    fn window_us(&self) -> u64 {
-        u64::try_from(self.config.window.as_micros()).unwrap_or(u64::MAX)
-    }
-
-    /// Sees to it that an overrun of the slot's running call is noticed.
-    pub(crate) fn watch_overrun(&mut self, slot_id: SlotId) {
-        let slot = self.slots.get_mut(&slot_id).expect("the caller holds it");
-        if slot.overrun_timer != MonoTime::NEVER || slot.is_overrun {
-            return;
         }
-        if let Some(at) = overrun_at(slot) {
-            slot.overrun_timer = at;
-            self.timers.arm(at, Due::Overrun(slot_id));
-        }
-    }
-
-    /// The timer of a slot went off: its running call has overrun, or an earlier one would have.
-    pub(crate) fn overrun_due(&mut self, slot_id: SlotId) {
-        let Some(slot) = self.slots.get_mut(&slot_id) else {
-            return;
-        };
-        slot.overrun_timer = MonoTime::NEVER;
-        match overrun_at(slot) {
-            None => {}
-            Some(at) if at > self.now => self.watch_overrun(slot_id),
-            Some(_) => {
-                slot.is_overrun = true;
-                self.rank(slot_id);
-                self.recall_parked(slot_id);
+        let mut unable = 0;
+        let mut there = 0;
+        for &group in &class.groups {
+            let group = &self.groups[group];
+            if group.kind == WorkerKind::Managed {
+                return false;
             }
+            there += group.slots;
+            unable += if is_json { group.no_json.len() } else { 0 };
         }
-    }
-
-    fn recall_parked(&mut self, slot_id: SlotId) {
-        let slot = self.slots.get_mut(&slot_id).expect("the caller holds it");
-        if slot.kind != WorkerKind::Managed {
-            return;
-        }
-        for parked in slot.in_flight.iter_mut().skip(1) {
-            if parked.state == DispatchedState::Open {
-                parked.state = DispatchedState::Recalled;
-                let dispatch = DispatchId {
-                    epoch: self.config.epoch,
-                    call: parked.call,
-                    attempt: parked.attempt,
-                };
-                self.actions.push_back(Action::Recall {
-                    slot: slot_id,
-                    seq: parked.seq,
-                    dispatch,
-                });
-            }
-        }
-    }
-
-    /// An idle slot without work asks for the last call parked on the slot of its group that is
-    /// expected to be busy the longest.
-    fn recall_for_idle(&mut self, slot_id: SlotId) {
-        let group = &self.groups[self.slots[&slot_id].group];
-        let Some(&(free_at, deep)) = group.deep.last() else {
-            return;
-        };
-        if free_at.since(self.now).as_micros() < u128::from(DEEP_US) {
-            return;
-        }
-        let slot = self.slots.get_mut(&deep).expect("a deep slot exists");
-        let Some(parked) = slot.in_flight.iter_mut().skip(1).next_back() else {
-            return;
-        };
-        if parked.state != DispatchedState::Open || is_addressed(&self.classes[parked.class].target)
-        {
-            return;
-        }
-        parked.state = DispatchedState::Recalled;
-        let epoch = self.config.epoch;
-        let dispatch = DispatchId {
-            epoch,
-            call: parked.call,
-            attempt: parked.attempt,
-        };
-        self.actions.push_back(Action::Recall {
-            slot: deep,
-            seq: parked.seq,
-            dispatch,
+        let refusing = class.refused_by.iter().filter(|id| {
+            let slot = &self.slots[id];
+            class.groups.contains(&slot.group) && !(is_json && slot.no_json)
         });
+        there > 0 && unable + refusing.count() >= there
     }
 
-    /// A worker says what became of a recalled call.
-    pub(crate) fn recalled(&mut self, slot_id: SlotId, dispatch: DispatchId, given_back: bool) {
-        let Some(slot) = self.slots.get_mut(&slot_id) else {
-            return;
-        };
-        let Some(at) = slot
-            .in_flight
-            .iter()
-            .position(|d| d.call == dispatch.call && d.attempt == dispatch.attempt)
-        else {
-            return;
-        };
-        if dispatch.epoch != self.config.epoch {
+    /// Answers what waits for a method that no lane knows.
+    pub(crate) fn refuse_waiting(&mut self, class: ClassId) {
+        if !self.is_unknown_everywhere(class) {
             return;
         }
-        if !given_back {
-            if slot.in_flight[at].state == DispatchedState::Recalled {
-                slot.in_flight[at].state = DispatchedState::Open;
+        let no_workers = false;
+        while let Some(call) = self.classes[class].queue.first() {
+            self.finish(
+                call,
+                Outcome::Failed(Failure::MethodNotFound { no_workers }),
+            );
+        }
+    }
+
+    /// Enters a class with waiting calls where slots look for work.
+    pub(crate) fn list(&mut self, id: ClassId) {
+        let class = &self.classes[id];
+        if class.queue.is_empty() {
+            return;
+        }
+        if let Some(worker) = class.target.worker() {
+            let addressed = self.addressed.get_mut(worker);
+            let addressed = addressed.expect("an addressed class is entered under its worker");
+            if addressed.waiting.insert((class.served, id)) {
+                self.addressed_waiting += 1;
             }
             return;
         }
-        let taken = slot.take(at, self.now);
-        if taken.state != DispatchedState::Abandoned {
-            self.totals.recalled += 1;
-            self.enqueue(taken.call, true);
+        for &group in &class.groups {
+            self.groups[group].waiting.insert((class.served, id));
         }
-        self.feed(slot_id);
-        if taken.state != DispatchedState::Abandoned {
-            self.offer(taken.class);
+    }
+
+    /// Takes a class out of where slots look for work.
+    pub(crate) fn unlist(&mut self, id: ClassId) {
+        let class = &self.classes[id];
+        debug_assert!(!is_addressed(&class.target) || !self.addressed.is_empty());
+        if let Some(worker) = class.target.worker() {
+            let addressed = self.addressed.get_mut(worker);
+            if addressed.is_some_and(|addressed| addressed.waiting.remove(&(class.served, id))) {
+                self.addressed_waiting -= 1;
+            }
+            return;
+        }
+        for &group in &class.groups {
+            self.groups[group].waiting.remove(&(class.served, id));
         }
     }
 }
 
-fn overrun_at(slot: &Slot) -> Option<MonoTime> {
-    let expected_us = slot.in_flight.front()?.expected_us?;
-    Some(
-        slot.since
-            .after_micros((OVERRUN_FACTOR * expected_us).max(OVERRUN_MIN_US)),
-    )
+fn cost_of(need: Need, items: u32) -> u64 {
+    need.expected_us.unwrap_or(u64::from(items)).max(1)
+}
+
+/// Whether nothing speaks against the class on this slot of one of its groups.
+fn can_run(class: &Class, slot_id: SlotId, slot: &Slot) -> bool {
+    let is_refused = class.refused_by.contains(&slot_id);
+    let is_strange = slot.no_json && is_json(&class.target);
+    slot.kind == WorkerKind::Managed || !(is_refused || is_strange)
 }

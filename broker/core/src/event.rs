@@ -56,6 +56,16 @@ pub enum Target {
     RawAt(Box<str>),
 }
 
+impl Target {
+    /// The worker it is addressed to.
+    pub(crate) fn worker(&self) -> Option<&str> {
+        match self {
+            Target::MethodAt { worker, .. } | Target::RawAt(worker) => Some(worker),
+            Target::Method(_) | Target::Raw => None,
+        }
+    }
+}
+
 /// One item of a batch: a call, or one that was refused before it got here.
 #[derive(Debug)]
 pub enum BatchItem<Q> {

@@ -34,6 +34,12 @@ pub(crate) struct Group {
     pub deep: BTreeSet<(MonoTime, SlotId)>,
     /// Classes with waiting calls that its slots can run, least served first.
     pub waiting: BTreeSet<(u64, ClassId)>,
+    /// The virtual time of the class served last: where newly waiting classes start.
+    pub clock: u64,
+    /// Linked slots.
+    pub slots: usize,
+    /// Of these, lanes that answered JSON with something else.
+    pub no_json: BTreeSet<SlotId>,
 }
 
 impl Group {
@@ -80,6 +86,9 @@ impl GroupTable {
             ready: BTreeSet::new(),
             deep: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            clock: 0,
+            slots: 0,
+            no_json: BTreeSet::new(),
         };
         let free = self.groups.iter().position(Option::is_none);
         let at = free.unwrap_or(self.groups.len());

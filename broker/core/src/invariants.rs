@@ -2,8 +2,10 @@
 
 use crate::call::{CallState, Origin};
 use crate::slot::DispatchedState;
+use crate::timer::Due;
 use crate::{Core, MonoTime, Reply, Request};
-use std::collections::BTreeMap;
+use muster_proto::id::CallId;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Panics with the broken invariant's name. O(everything).
@@ -13,22 +15,34 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     pub fn check_invariants(&self) {
         self.check_calls();
         self.check_slots();
+        self.check_groups();
         self.check_queues();
+        self.check_timers();
         self.check_nobody_waits_in_vain();
     }
 
     fn check_calls(&self) {
         let mut queued = (0, 0);
         let mut open_by_client = BTreeMap::new();
+        let mut of_client = BTreeMap::new();
         let mut open_by_class = BTreeMap::new();
         for (id, call) in self.calls.iter() {
             *open_by_client.entry(call.client).or_insert(0) += 1;
+            let listed: &mut Vec<CallId> = of_client.entry(call.client).or_default();
+            listed.push(id);
+            assert!(
+                self.clients.contains_key(&call.client),
+                "{id}: its client is known"
+            );
             *open_by_class.entry(call.class).or_insert(0) += 1;
             assert!(
                 call.charged <= call.attempts_max,
                 "{id}: charged more than allowed"
             );
-            assert!(!(call.once && call.charged > 1), "{id}: ran twice");
+            assert!(
+                !(self.runs_once(call) && call.charged > 1),
+                "{id}: ran twice"
+            );
             assert!(
                 u32::from(call.charged) <= call.dispatches,
                 "{id}: charged undispatched"
@@ -67,10 +81,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         for (client, entry) in &self.clients {
             let open = open_by_client.get(client).copied().unwrap_or(0);
             assert_eq!(open, entry.open_calls, "open calls of client {}", client.0);
-            let all_there = self.calls.iter().filter(|(_, call)| call.client == *client);
-            for (id, _) in all_there {
-                assert!(entry.calls.contains(&id), "{id}: listed by its client");
+            let listed: BTreeSet<CallId> = entry.calls.iter().copied().collect();
+            for id in of_client.get(client).into_iter().flatten() {
+                assert!(listed.contains(id), "{id}: listed by its client");
             }
+            assert!(
+                open > 0 || !entry.is_gone,
+                "a gone client is forgotten with its last call"
+            );
         }
         for (id, class) in self.classes.iter() {
             let open = open_by_class.get(&id).copied().unwrap_or(0);
@@ -113,11 +131,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 !is_alone || slot.in_flight.len() == 1,
                 "what runs alone is alone"
             );
-            assert_eq!(
-                slot.is_exclusive && slot.in_flight.is_empty(),
-                false,
-                "exclusive to whom"
-            );
+            let is_empty = slot.in_flight.is_empty();
+            assert!(!(slot.is_exclusive && is_empty), "exclusive to whom");
         }
         let ranked = self
             .slots
@@ -128,8 +143,25 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         assert_eq!(ranked, ready, "no group keeps a slot that went");
     }
 
+    fn check_groups(&self) {
+        for (id, group) in self.groups.iter() {
+            let workers = self.workers.values().filter(|worker| worker.group == id);
+            assert_eq!(workers.count(), group.workers, "workers of group {}", id.0);
+            let slots = || self.slots.iter().filter(|(_, slot)| slot.group == id);
+            assert_eq!(slots().count(), group.slots, "slots of group {}", id.0);
+            let no_json: Vec<_> = slots().filter(|(_, slot)| slot.no_json).collect();
+            assert_eq!(no_json.len(), group.no_json.len(), "lanes without JSON");
+        }
+        for (id, class) in self.classes.iter() {
+            for slot in &class.refused_by {
+                let slot = &self.slots[slot];
+                assert!(slot.refused.contains(&id), "a lane knows what it refused");
+            }
+        }
+    }
+
     fn check_queues(&self) {
-        let mut queued = 0;
+        let (mut queued, mut addressed_waiting) = (0, 0);
         for (id, class) in self.classes.iter() {
             for call in class.queue.iter() {
                 let held = self.calls.get(call).expect("a queued call is held");
@@ -139,33 +171,92 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 );
                 queued += 1;
             }
-            let is_listed = !class.queue.is_empty() && !crate::route::is_addressed(&class.target);
+            let is_waiting = !class.queue.is_empty();
+            let entry = (class.served, id);
+            if let Some(worker) = class.target.worker() {
+                let addressed = &self.addressed[worker];
+                assert!(addressed.classes.contains(&id), "entered under its worker");
+                assert_eq!(
+                    addressed.waiting.contains(&entry),
+                    is_waiting,
+                    "listed at its worker"
+                );
+                addressed_waiting += usize::from(is_waiting);
+                continue;
+            }
             for &group in &class.groups {
-                let listed = self.groups[group].waiting.contains(&(class.served, id));
-                assert_eq!(listed, is_listed, "class {} listed in its groups", id.0);
+                let listed = self.groups[group].waiting.contains(&entry);
+                assert_eq!(listed, is_waiting, "class {} listed in its groups", id.0);
             }
         }
         assert_eq!(queued, self.queued_calls, "every queued call is in a queue");
+        assert_eq!(
+            addressed_waiting, self.addressed_waiting,
+            "addressed classes that wait"
+        );
+        let listed: usize = self.addressed.values().map(|at| at.waiting.len()).sum();
+        assert_eq!(
+            listed, addressed_waiting,
+            "nothing else is listed at a worker"
+        );
+        let idle = self
+            .classes
+            .iter()
+            .filter(|(_, class)| class.open_calls == 0);
+        assert_eq!(idle.count(), self.classes.idle(), "classes without calls");
+        assert!(self.stirred.is_empty(), "every change was followed up");
+    }
+
+    fn check_timers(&self) {
+        for (id, call) in self.calls.iter() {
+            assert!(
+                self.timers.has(call.deadline, Due::Deadline(id)),
+                "{id}: its deadline"
+            );
+            let is_armed = match call.state {
+                CallState::Delayed { until } => self.timers.has(until, Due::Retry(id)),
+                CallState::Dying { until } => self.timers.has(until, Due::Obituary(id)),
+                CallState::Queued | CallState::Dispatched { .. } => true,
+            };
+            assert!(is_armed, "{id}: the timer of its state");
+        }
+        for (&id, worker) in &self.workers {
+            assert!(
+                self.timers.has(worker.silence_timer, Due::Heartbeat(id)),
+                "a heartbeat"
+            );
+        }
+        for (&id, slot) in &self.slots {
+            assert!(
+                self.timers.has(slot.overrun_timer, Due::Overrun(id)),
+                "an overrun"
+            );
+        }
+        let with_deadline = self
+            .calls
+            .iter()
+            .filter(|(_, c)| c.deadline != MonoTime::NEVER);
+        let of_calls = self.calls.len() + with_deadline.count();
+        // Of clients that left, and of answers that are kept.
+        let max = of_calls + self.workers.len() + self.slots.len() + self.timers.orphans() + 8;
+        assert!(self.timers.len() <= max, "timers of things that are gone");
     }
 
     /// No call waits while a slot that could run it has credit for it.
     fn check_nobody_waits_in_vain(&self) {
-        if self.now == MonoTime::NEVER {
-            return;
-        }
         for (id, class) in self.classes.iter() {
-            if let Some((_, call)) = class.queue.first() {
+            if let Some(call) = class.queue.first() {
                 assert!(
                     !self.has_slot_for(id, call),
                     "{call}: waits while a slot has credit"
                 );
             }
         }
-        let is_silent = |origin| origin == Origin::Notification;
+        let is_wanted = |origin: Origin| matches!(origin, Origin::Item { .. });
         let open_items = self
             .calls
             .iter()
-            .filter(|(_, call)| !is_silent(call.origin))
+            .filter(|(_, call)| is_wanted(call.origin))
             .count();
         assert!(
             self.batches.len() <= open_items,

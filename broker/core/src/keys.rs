@@ -74,11 +74,16 @@ impl<R: Reply> Keys<R> {
         timers: &mut Timers,
         config: &Config,
     ) {
-        let reply_bytes = match &outcome {
+        let outcome_bytes = match &outcome {
             Outcome::Replied { reply, .. } => reply.bytes(),
-            Outcome::Failed(_) => 0,
+            Outcome::Failed(failure) => failure.bytes(),
         };
-        let bytes = reply_bytes + 2 * key.len() + 128;
+        let bytes = outcome_bytes + 2 * key.len() + 128;
+        if bytes > config.answers_bytes_max || config.answers_max == 0 {
+            // It must not push out all the others and then itself.
+            self.drop_live(&key);
+            return;
+        }
         if self.ended.is_empty() {
             timers.arm(now.after(config.answer_kept), Due::KeptAnswers);
         }

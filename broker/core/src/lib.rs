@@ -34,7 +34,9 @@ mod keys;
 mod lost;
 mod membership;
 mod outbox;
+mod overrun;
 mod queue;
+mod rank;
 mod resolve;
 mod rng;
 mod route;
@@ -57,7 +59,7 @@ pub use time::MonoTime;
 
 use batch::BatchTable;
 use call::CallTable;
-use class::{ClassId, ClassTable};
+use class::{Addressed, ClassId, ClassTable};
 use client::Client;
 use group::GroupTable;
 use keys::Keys;
@@ -66,6 +68,7 @@ use rng::Rng;
 use rustc_hash::FxHashMap;
 use slot::{Slot, Worker};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 use timer::{Due, Timers};
 
 /// A client's connection, numbered by the caller and never reused.
@@ -80,6 +83,12 @@ pub struct WorkerId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u32);
 
+/// The broker was away when it comes this share of a heartbeat late to what is due.
+const OVERSLEPT_SHARE: u32 = 4;
+
+/// Room for actions that is kept: what the end of a flood needed is given back.
+const ACTIONS_KEPT: usize = 4_096;
+
 /// The broker's state. `Q` is the caller's request, `R` its reply.
 #[derive(Debug)]
 pub struct Core<Q, R> {
@@ -92,9 +101,11 @@ pub struct Core<Q, R> {
     clients: FxHashMap<ClientId, Client>,
     classes: ClassTable,
     /// Classes addressed to one worker, by its name.
-    classes_at: BTreeMap<Box<str>, Vec<ClassId>>,
-    /// The virtual time of the class served last: where a newly waiting one starts.
-    class_clock: u64,
+    addressed: BTreeMap<Box<str>, Addressed>,
+    /// How many of them have waiting calls.
+    addressed_waiting: usize,
+    /// Classes whose first waiting call has become another one during this event.
+    stirred: Vec<ClassId>,
     groups: GroupTable,
     workers: FxHashMap<WorkerId, Worker>,
     worker_names: BTreeMap<Box<str>, WorkerId>,
@@ -106,6 +117,8 @@ pub struct Core<Q, R> {
     batches: BatchTable<Q, R>,
     keys: Keys<R>,
     timers: Timers,
+    /// When the broker itself had last been away: nobody was silent while nobody listened.
+    awake_since: MonoTime,
     actions: VecDeque<Action<Q, R>>,
     draining: Option<MonoTime>,
     is_drained: bool,
@@ -131,8 +144,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             queued_bytes: 0,
             clients: FxHashMap::default(),
             classes: ClassTable::default(),
-            classes_at: BTreeMap::new(),
-            class_clock: 0,
+            addressed: BTreeMap::new(),
+            addressed_waiting: 0,
+            stirred: Vec::new(),
             groups: GroupTable::default(),
             workers: FxHashMap::default(),
             worker_names: BTreeMap::new(),
@@ -142,6 +156,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             batches: BatchTable::default(),
             keys: Keys::default(),
             timers,
+            awake_since: MonoTime::ZERO,
             actions: VecDeque::new(),
             draining: None,
             is_drained: false,
@@ -154,6 +169,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     pub fn handle(&mut self, now: MonoTime, event: Event<Q, R>) {
         // The caller's clock is monotonic; should it not be, time stands still instead.
         self.now = self.now.max(now);
+        let slept = self
+            .timers
+            .next()
+            .map_or(Duration::ZERO, |due| self.now.since(due));
+        if slept >= self.config.heartbeat / OVERSLEPT_SHARE {
+            self.awake_since = self.now;
+        }
         match event {
             Event::Call { client, call } => self.submit(client, call),
             Event::Batch {
@@ -175,7 +197,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 self.slot_joined(worker, slot, number, pid);
             }
             Event::SlotGone { slot, reason } => self.slot_gone(slot, reason),
-            Event::ChildLost { slot, ending } => self.child_lost(slot, ending),
+            Event::ChildLost { slot, ending } => self.child_lost(slot, &ending),
             Event::ChildReady { slot, pid } => self.child_ready(slot, pid),
             Event::Obituary {
                 worker,
@@ -204,11 +226,17 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             Event::Tick => {}
         }
         self.run_timers();
+        self.settle_stirred();
+        self.finish_drain();
     }
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action<Q, R>> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if self.actions.is_empty() && self.actions.capacity() > ACTIONS_KEPT {
+            self.actions = VecDeque::new();
+        }
+        action
     }
 
     /// When to call [`Self::handle`] with [`Event::Tick`] if nothing else happens before.
@@ -223,7 +251,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     /// Whom a call that is not resolved is for.
     pub fn target(&self, call: CallId) -> Option<&Target> {
-        self.calls.get(call).map(|call| &self.classes[call.class].target)
+        self.calls
+            .get(call)
+            .map(|call| &self.classes[call.class].target)
     }
 
     fn run_timers(&mut self) {
@@ -242,7 +272,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    fn drain(&mut self, grace: std::time::Duration) {
+    fn drain(&mut self, grace: Duration) {
         if self.draining.is_some() {
             return;
         }
@@ -258,7 +288,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         for id in waiting {
             self.finish(id, Outcome::Failed(Failure::Draining));
         }
-        self.finish_drain();
     }
 
     fn grace_over(&mut self) {
@@ -267,13 +296,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.abandon(id);
             self.finish(id, Outcome::Failed(Failure::Draining));
         }
-        self.finish_drain();
     }
 
     /// Says once that a drain is over.
     fn finish_drain(&mut self) {
-        if self.draining.is_some() && self.calls.len() == 0 && !self.is_drained {
+        let Some(until) = self.draining else { return };
+        if self.calls.len() == 0 && !self.is_drained {
             self.is_drained = true;
+            self.timers.disarm(until, Due::Grace);
             self.actions.push_back(Action::Drained);
         }
     }

@@ -8,7 +8,7 @@
 use crate::action::Attempt;
 use crate::call::{CallState, Extra};
 use crate::event::{EndReason, Ending};
-use crate::slot::{Dispatched, DispatchedState};
+use crate::slot::{Dispatched, DispatchedState, Mourned};
 use crate::timer::Due;
 use crate::{Core, Failure, Outcome, Reply, Request, SlotId, WorkerId, WorkerKind};
 use muster_proto::id::CallId;
@@ -24,11 +24,18 @@ struct LostSlot {
     number: u32,
     pid: Option<u32>,
     in_flight: VecDeque<Dispatched>,
+    /// Word of how its child ended may come.
+    awaits_word: bool,
 }
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// A slot's link closed.
     pub(crate) fn slot_gone(&mut self, slot_id: SlotId, reason: EndReason) {
+        self.lose_slot(slot_id, reason, reason == EndReason::Disconnected);
+    }
+
+    /// A slot is lost. `may_hear`: its worker may yet say why.
+    pub(crate) fn lose_slot(&mut self, slot_id: SlotId, reason: EndReason, may_hear: bool) {
         if !self.slots.contains_key(&slot_id) {
             return;
         }
@@ -43,28 +50,34 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         // A child of its own may have ended: word of that comes by the control link.
         let known = worker.obituaries.remove(&slot.number);
-        let awaits_word = known.is_none()
-            && slot.kind == WorkerKind::Managed
-            && reason == EndReason::Disconnected;
+        let awaits_word = known.is_none() && slot.kind == WorkerKind::Managed && may_hear;
         let ending = known.unwrap_or(Ending {
             reason,
             ..Ending::default()
         });
-        for id in self.classes.ids() {
-            self.classes[id].refused_by.remove(&slot_id);
+        self.timers
+            .disarm(slot.overrun_timer, Due::Overrun(slot_id));
+        for id in slot.refused {
+            if let Some(class) = self.classes.get_mut(id) {
+                class.refused_by.remove(&slot_id);
+            }
         }
+        let group = &mut self.groups[slot.group];
+        group.slots -= 1;
+        group.no_json.remove(&slot_id);
         let lost = LostSlot {
             worker: slot.worker,
             kind: slot.kind,
             number: slot.number,
             pid: slot.pid,
             in_flight: slot.in_flight,
+            awaits_word,
         };
-        self.lose_calls(&lost, &ending, awaits_word);
+        self.lose_calls(&lost, &ending);
     }
 
     /// The child behind a slot's living link ended.
-    pub(crate) fn child_lost(&mut self, slot_id: SlotId, ending: Ending) {
+    pub(crate) fn child_lost(&mut self, slot_id: SlotId, ending: &Ending) {
         let Some(slot) = self.slots.get_mut(&slot_id) else {
             return;
         };
@@ -78,9 +91,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             number: slot.number,
             pid: slot.pid,
             in_flight: std::mem::take(&mut slot.in_flight),
+            awaits_word: false,
         };
         self.rank(slot_id);
-        self.lose_calls(&lost, &ending, false);
+        self.lose_calls(&lost, ending);
     }
 
     /// The slot has a living child again.
@@ -101,24 +115,25 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let Some(worker) = self.workers.get_mut(&worker_id) else {
             return;
         };
-        let Some(mourned) = worker.mourned.remove(&number) else {
+        let mourned = worker.mourned.remove(&number);
+        let Some(mourned) = mourned.filter(|mourned| mourned.until >= self.now) else {
             if worker.slots.contains_key(&number) {
                 worker.obituaries.insert(number, ending);
             }
             return;
         };
-        for id in mourned {
+        for (id, at) in mourned.calls {
             let Some(call) = self.calls.get_mut(id) else {
                 continue;
             };
-            let last = call
-                .extra
-                .as_mut()
-                .and_then(|extra| extra.attempts.last_mut());
-            if let Some(attempt) = last {
+            let Some(extra) = &mut call.extra else {
+                continue;
+            };
+            let is_last = at + 1 == extra.attempts.len();
+            if let Some(attempt) = extra.attempts.get_mut(at) {
                 attempt.ending = ending.clone();
             }
-            if let CallState::Dying { until } = call.state {
+            if let (CallState::Dying { until }, true) = (call.state, is_last) {
                 self.timers.disarm(until, Due::Obituary(id));
                 self.mourn(id);
             }
@@ -136,7 +151,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .map(|extra| std::mem::take(&mut extra.attempts));
         let attempts = attempts.unwrap_or_default();
         self.finish(id, Outcome::Failed(Failure::WorkerLost { attempts }));
-        self.finish_drain();
     }
 
     /// A backoff is over.
@@ -146,43 +160,46 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         let class = call.class;
         if matches!(call.state, CallState::Delayed { .. }) {
-            self.enqueue(id, true);
+            self.enqueue(id);
             self.offer(class);
         }
     }
 
-    fn lose_calls(&mut self, slot: &LostSlot, ending: &Ending, awaits_word: bool) {
+    fn lose_calls(&mut self, slot: &LostSlot, ending: &Ending) {
         let is_crash = ending.reason != EndReason::OnPurpose;
         let mut classes = Vec::new();
-        let mut mourned = Vec::new();
-        // From the back, so that each put in front of its queue ends up in the old order.
-        for (at, lost) in slot.in_flight.iter().enumerate().rev() {
+        let mut charged = Vec::new();
+        for (at, lost) in slot.in_flight.iter().enumerate() {
             if lost.state == DispatchedState::Abandoned {
                 continue;
             }
+            let call = self.calls.get(lost.call);
+            let call = call.expect("an open dispatch holds its call");
             let was_flushed = lost.expected_us.is_none_or(|us| us >= FLUSHED_FROM_US);
             let is_culprit = at == 0 && (slot.in_flight.len() == 1 || was_flushed);
             classes.push(lost.class);
-            if is_crash && is_culprit {
-                self.charge(lost, slot, ending);
-                mourned.push(lost.call);
-                self.retry_or_fail(lost.call, awaits_word);
+            // What may have started and must not start again ends here, whoever was to blame.
+            if (is_crash && is_culprit) || self.runs_once(call) {
+                charged.push((lost.call, self.charge(lost, slot, ending)));
+                self.retry_or_fail(lost.call, slot.awaits_word);
             } else {
                 self.put_back(lost.call, is_crash);
             }
         }
-        if awaits_word && !mourned.is_empty() {
+        if slot.awaits_word {
+            let until = self.now.after(self.config.obituary);
+            let calls = charged;
             if let Some(worker) = self.workers.get_mut(&slot.worker) {
-                worker.mourned.insert(slot.number, mourned);
+                worker.mourned.insert(slot.number, Mourned { until, calls });
             }
         }
         for class in classes {
             self.offer(class);
         }
-        self.finish_drain();
     }
 
-    fn charge(&mut self, lost: &Dispatched, slot: &LostSlot, ending: &Ending) {
+    /// Charges a call with an attempt, and says which of its attempts that was.
+    fn charge(&mut self, lost: &Dispatched, slot: &LostSlot, ending: &Ending) -> usize {
         let worker = &self.workers[&slot.worker];
         let slot_name = match slot.kind {
             WorkerKind::Managed => format!("{}.{}", worker.spec.name, slot.number),
@@ -202,15 +219,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .get_mut(lost.call)
             .expect("an open dispatch holds its call");
         call.charged += 1;
-        call.extra
-            .get_or_insert_with(|| Box::new(Extra::default()))
-            .attempts
-            .push(attempt);
+        let extra = call.extra.get_or_insert_with(|| Box::new(Extra::default()));
+        extra.attempts.push(attempt);
+        extra.attempts.len() - 1
     }
 
     fn retry_or_fail(&mut self, id: CallId, awaits_word: bool) {
+        let call = self.calls.get(id).expect("the caller holds it");
+        let is_over = self.runs_once(call) || call.charged >= call.attempts_max;
         let call = self.calls.get_mut(id).expect("the caller holds it");
-        if call.once || call.charged >= call.attempts_max {
+        if is_over {
             if awaits_word {
                 let until = self.now.after(self.config.obituary);
                 call.state = CallState::Dying { until };
@@ -223,7 +241,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         call.alone = true;
         if call.charged == 1 {
-            self.enqueue(id, true);
+            self.enqueue(id);
             return;
         }
         let doubled = 1u32 << u32::from(call.charged - 2).min(16);
@@ -239,6 +257,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .get_mut(id)
             .expect("an open dispatch holds its call");
         call.alone |= is_suspect;
-        self.enqueue(id, true);
+        self.enqueue(id);
     }
 }

@@ -5,7 +5,7 @@ use crate::group::GroupId;
 use crate::slot::{Slot, Worker};
 use crate::timer::Due;
 use crate::{Action, Core, MonoTime, Reply, Request, SlotId, WorkerId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Method names that are remembered after their workers left.
 const KNOWN_METHODS_MAX: usize = 100_000;
@@ -18,6 +18,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 self.known.insert(method.clone());
             }
         }
+        let name: Box<str> = spec.name.as_str().into();
         let found = self.groups.find(spec.kind, &spec.offer);
         let is_new_group = found.is_none();
         let group = found.unwrap_or_else(|| self.groups.insert(spec.kind, spec.offer.clone()));
@@ -25,11 +26,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.move_to_group(id, spec, group);
         } else {
             self.groups[group].workers += 1;
-            self.worker_names.insert(spec.name.as_str().into(), id);
-            if spec.kind == WorkerKind::Managed {
-                self.timers
-                    .arm(self.silent_at(self.now), Due::Heartbeat(id));
-            }
+            self.worker_names.insert(name.clone(), id);
+            let silence_timer = match spec.kind {
+                WorkerKind::Managed => self.silent_at(self.now),
+                WorkerKind::Lane => MonoTime::NEVER,
+            };
+            self.timers.arm(silence_timer, Due::Heartbeat(id));
             self.workers.insert(
                 id,
                 Worker {
@@ -37,6 +39,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     group,
                     slots: BTreeMap::new(),
                     heard: self.now,
+                    silence_timer,
                     is_draining: false,
                     calls: 0,
                     failures: 0,
@@ -45,10 +48,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 },
             );
         }
-        // An address may have become good, so even an old group is news to some classes.
-        if is_new_group || !self.classes_at.is_empty() {
+        if is_new_group {
             self.reroute();
         }
+        // An address may have become good.
+        self.reroute_to(&name);
         if self.now < self.settle_until {
             self.timers.disarm(self.settle_until, Due::Settle);
             self.settle();
@@ -64,16 +68,23 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         worker.heard = self.now;
         worker.is_draining = false;
         let slots: Vec<SlotId> = worker.slots.values().copied().collect();
-        self.worker_names.remove(&old_name);
+        // Another worker may have taken the old name since.
+        if self.worker_names.get(&old_name) == Some(&id) {
+            self.worker_names.remove(&old_name);
+        }
         self.worker_names.insert(new_name, id);
         self.groups[group].workers += 1;
         for slot in &slots {
             self.unrank(*slot);
-            self.slots
-                .get_mut(slot)
-                .expect("a worker's slot exists")
-                .group = group;
+            let held = self.slots.get_mut(slot).expect("a worker's slot exists");
+            held.group = group;
+            self.groups[before].slots -= 1;
+            self.groups[group].slots += 1;
+            if self.groups[before].no_json.remove(slot) {
+                self.groups[group].no_json.insert(*slot);
+            }
         }
+        self.reroute_to(&old_name);
         self.leave_group(before);
         for slot in slots {
             self.feed(slot);
@@ -129,29 +140,29 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.rank(slot);
         }
         for slot in slots {
-            self.slot_gone(slot, reason);
+            // With the worker goes the link that word of its children would come by.
+            self.lose_slot(slot, reason, false);
         }
         let worker = self.workers.remove(&id).expect("it was there above");
-        self.timers
-            .disarm(self.silent_at(worker.heard), Due::Heartbeat(id));
+        self.timers.disarm(worker.silence_timer, Due::Heartbeat(id));
         let name = worker.spec.name.as_str();
         if self.worker_names.get(name) == Some(&id) {
             self.worker_names.remove(name);
         }
         self.leave_group(worker.group);
-        if !self.classes_at.is_empty() {
-            self.reroute();
-        }
+        self.reroute_to(name);
     }
 
     /// A worker may have been silent for too long.
     pub(crate) fn heartbeat_due(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else {
+        let Some(heard) = self.workers.get(&id).map(|worker| worker.heard) else {
             return;
         };
-        let at = self.silent_at(worker.heard);
+        let at = self.silent_at(heard.max(self.awake_since));
         if at > self.now {
             self.timers.arm(at, Due::Heartbeat(id));
+            let worker = self.workers.get_mut(&id).expect("it was there above");
+            worker.silence_timer = at;
             return;
         }
         self.actions.push_back(Action::ForgetWorker { worker: id });
@@ -203,8 +214,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             failures: 0,
             service_us: 0,
             strikes: 0,
+            refused: BTreeSet::new(),
             no_json: false,
         };
+        self.groups[slot.group].slots += 1;
         self.slots.insert(id, slot);
         self.feed(id);
     }

@@ -1,10 +1,11 @@
 //! The waiting calls of one class, shared out fairly between its clients.
 //!
-//! Each client has a queue of its own, ordered by priority, then by arrival. The next call comes
-//! from the client that has been given the least service so far (start-time fair queueing: each
-//! client carries a virtual time that advances by the cost of what it is given; one that was away
-//! starts at the present). This is deficit round robin without rounds: exact for calls of any
-//! cost, in O(log clients).
+//! Each client has a queue of its own, ordered by priority, then by id, which is arrival: a call
+//! that comes back from a slot is older than those that never left, and so goes in front of them.
+//! The next call comes from the client that has been given the least service so far (start-time
+//! fair queueing: each client carries a virtual time that advances by the cost of what it is
+//! given; one that was away starts at the present, or where it left off if that lies ahead). This
+//! is deficit round robin without rounds: exact for calls of any cost, in O(log clients).
 
 use crate::ClientId;
 use muster_proto::id::CallId;
@@ -17,6 +18,10 @@ pub(crate) struct FairQueue {
     clients: FxHashMap<ClientId, ClientQueue>,
     /// Clients with calls, least served first.
     turns: BTreeSet<(u64, ClientId)>,
+    /// Clients without calls that were given service ahead of the present. Without them a client
+    /// that asks again as soon as it is served would start at the present each time, before
+    /// everybody who waits, for ever.
+    resting: BTreeSet<(u64, ClientId)>,
     /// The virtual time of the client served last: where newcomers start.
     present: u64,
     len: usize,
@@ -24,9 +29,104 @@ pub(crate) struct FairQueue {
 
 #[derive(Debug, Default)]
 struct ClientQueue {
-    /// Highest priority first; an empty one is dropped.
-    by_priority: Vec<(i8, VecDeque<CallId>)>,
+    /// Highest priority first; one without calls is dropped.
+    by_priority: Vec<(i8, Waiting)>,
     served: u64,
+}
+
+/// Set in an entry whose call was taken out of the middle: the others need not move up.
+const TAKEN_OUT: u64 = 1 << 63;
+
+/// Call ids in order. The first and the last entry are always there to be served.
+#[derive(Debug, Default)]
+struct Waiting {
+    entries: VecDeque<u64>,
+    taken_out: usize,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() - self.taken_out
+    }
+
+    fn insert(&mut self, call: CallId) {
+        if self.entries.back().is_none_or(|&last| last < call.0) {
+            self.entries.push_back(call.0);
+            return;
+        }
+        // Calls that come back are older than the others: mostly this moves nothing.
+        let at = self
+            .entries
+            .partition_point(|entry| entry & !TAKEN_OUT < call.0);
+        if self.entries[at] == call.0 | TAKEN_OUT {
+            self.entries[at] = call.0;
+            self.taken_out -= 1;
+        } else {
+            self.entries.insert(at, call.0);
+        }
+    }
+
+    fn remove(&mut self, call: CallId) -> bool {
+        let Ok(at) = self
+            .entries
+            .binary_search_by_key(&call.0, |entry| entry & !TAKEN_OUT)
+        else {
+            return false;
+        };
+        if self.entries[at] != call.0 {
+            return false;
+        }
+        self.entries[at] |= TAKEN_OUT;
+        self.taken_out += 1;
+        self.trim();
+        true
+    }
+
+    fn pop(&mut self) -> Option<CallId> {
+        let call = self.entries.pop_front()?;
+        self.trim();
+        Some(CallId(call))
+    }
+
+    fn first(&self) -> Option<CallId> {
+        self.entries.front().copied().map(CallId)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = CallId> {
+        let there = self.entries.iter().filter(|&entry| entry & TAKEN_OUT == 0);
+        there.copied().map(CallId)
+    }
+
+    /// Keeps the ends served, and at least half of the entries, and no more room than that needs.
+    fn trim(&mut self) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry & TAKEN_OUT != 0)
+        {
+            self.entries.pop_front();
+            self.taken_out -= 1;
+        }
+        while self
+            .entries
+            .back()
+            .is_some_and(|entry| entry & TAKEN_OUT != 0)
+        {
+            self.entries.pop_back();
+            self.taken_out -= 1;
+        }
+        if 2 * self.taken_out > self.entries.len() {
+            self.entries.retain(|entry| entry & TAKEN_OUT == 0);
+            self.taken_out = 0;
+        }
+        if self.entries.capacity() > 1_024 && self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
 }
 
 impl FairQueue {
@@ -38,21 +138,36 @@ impl FairQueue {
         self.len == 0
     }
 
-    /// Adds a call behind those of its client and priority.
-    pub fn push_back(&mut self, client: ClientId, priority: i8, call: CallId) {
-        self.queue_of(client, priority).push_back(call);
-    }
-
-    /// Puts a call back in front of those of its client and priority.
-    pub fn push_front(&mut self, client: ClientId, priority: i8, call: CallId) {
-        self.queue_of(client, priority).push_front(call);
+    /// Adds a call where it belongs among those of its client and priority.
+    pub fn push(&mut self, client: ClientId, priority: i8, call: CallId) {
+        self.len += 1;
+        let present = self.present;
+        let queue = self.clients.entry(client).or_insert_with(|| ClientQueue {
+            by_priority: Vec::new(),
+            served: present,
+        });
+        if queue.by_priority.is_empty() {
+            self.resting.remove(&(queue.served, client));
+            queue.served = queue.served.max(present);
+            self.turns.insert((queue.served, client));
+        }
+        let at = queue.by_priority.partition_point(|(p, _)| *p > priority);
+        let is_there = queue
+            .by_priority
+            .get(at)
+            .is_some_and(|(p, _)| *p == priority);
+        if !is_there {
+            let waiting = Waiting::default();
+            queue.by_priority.insert(at, (priority, waiting));
+        }
+        queue.by_priority[at].1.insert(call);
     }
 
     /// The call to serve next, without taking it.
-    pub fn first(&self) -> Option<(ClientId, CallId)> {
-        let &(_, client) = self.turns.first()?;
-        let (_, calls) = self.clients[&client].by_priority.first()?;
-        Some((client, *calls.front()?))
+    pub fn first(&self) -> Option<CallId> {
+        let (_, client) = self.turns.first()?;
+        let (_, calls) = self.clients[client].by_priority.first()?;
+        calls.first()
     }
 
     /// Takes [`Self::first`], which costs its client `cost`.
@@ -66,9 +181,7 @@ impl FairQueue {
             .by_priority
             .first_mut()
             .expect("a client with a turn has calls");
-        let call = calls
-            .pop_front()
-            .expect("no priority is kept without calls");
+        let call = calls.pop().expect("no priority is kept without calls");
         if calls.is_empty() {
             queue.by_priority.remove(0);
         }
@@ -76,15 +189,15 @@ impl FairQueue {
         self.present = served;
         queue.served = served.saturating_add(cost.max(1));
         if queue.by_priority.is_empty() {
-            self.clients.remove(&client);
+            self.resting.insert((queue.served, client));
         } else {
             self.turns.insert((queue.served, client));
         }
+        self.wake_rested();
         Some(call)
     }
 
-    /// Takes a call out of the middle. O(calls of that client and priority) in the worst case, but
-    /// what is cancelled or expires early is mostly near an end.
+    /// Takes a call out of the middle.
     pub fn remove(&mut self, client: ClientId, priority: i8, call: CallId) -> bool {
         let Some(queue) = self.clients.get_mut(&client) else {
             return false;
@@ -92,21 +205,17 @@ impl FairQueue {
         let Some(at) = queue.by_priority.iter().position(|(p, _)| *p == priority) else {
             return false;
         };
-        let calls = &mut queue.by_priority[at].1;
-        // Ids count up, so a queue is sorted except for retried calls put back at its head.
-        let place = match calls.binary_search(&call) {
-            Ok(place) => Some(place),
-            Err(_) => calls.iter().position(|&waiting| waiting == call),
-        };
-        let Some(place) = place else { return false };
-        calls.remove(place);
+        if !queue.by_priority[at].1.remove(call) {
+            return false;
+        }
         self.len -= 1;
-        if calls.is_empty() {
+        if queue.by_priority[at].1.is_empty() {
             queue.by_priority.remove(at);
         }
         if queue.by_priority.is_empty() {
             self.turns.remove(&(queue.served, client));
-            self.clients.remove(&client);
+            self.resting.insert((queue.served, client));
+            self.wake_rested();
         }
         true
     }
@@ -118,7 +227,7 @@ impl FairQueue {
             if *p == priority {
                 return calls
                     .iter()
-                    .position(|&waiting| waiting == call)
+                    .position(|waiting| waiting == call)
                     .map(|at| before + at);
             }
             before += calls.len();
@@ -129,33 +238,32 @@ impl FairQueue {
     /// Every waiting call.
     pub fn iter(&self) -> impl Iterator<Item = CallId> {
         self.turns.iter().flat_map(|(_, client)| {
-            self.clients[client]
-                .by_priority
-                .iter()
-                .flat_map(|(_, calls)| calls.iter().copied())
+            let by_priority = &self.clients[client].by_priority;
+            by_priority.iter().flat_map(|(_, calls)| calls.iter())
         })
     }
 
-    fn queue_of(&mut self, client: ClientId, priority: i8) -> &mut VecDeque<CallId> {
-        self.len += 1;
-        let present = self.present;
-        let turns = &mut self.turns;
-        let queue = self.clients.entry(client).or_insert_with(|| {
-            turns.insert((present, client));
-            ClientQueue {
-                by_priority: Vec::new(),
-                served: present,
-            }
-        });
-        let at = queue.by_priority.partition_point(|(p, _)| *p > priority);
-        if queue
-            .by_priority
-            .get(at)
-            .is_none_or(|(p, _)| *p != priority)
-        {
-            queue.by_priority.insert(at, (priority, VecDeque::new()));
+    /// Forgets the clients that the present has caught up with: they start there anyway. When
+    /// nobody waits, nobody is ahead of anybody.
+    fn wake_rested(&mut self) {
+        if self.len == 0 && self.resting.len() > 1 {
+            self.resting.clear();
+            self.clients.clear();
+            self.clients.shrink_to(16);
+            return;
         }
-        &mut queue.by_priority[at].1
+        let present = if self.len == 0 {
+            u64::MAX
+        } else {
+            self.present
+        };
+        while let Some(&(served, client)) = self.resting.first() {
+            if served > present {
+                return;
+            }
+            self.resting.pop_first();
+            self.clients.remove(&client);
+        }
     }
 }
 
@@ -174,10 +282,10 @@ mod tests {
     fn clients_take_turns_whatever_the_length_of_their_queues() {
         let mut queue = FairQueue::default();
         for call in 1..=4 {
-            queue.push_back(A, 0, CallId(call));
+            queue.push(A, 0, CallId(call));
         }
-        queue.push_back(B, 0, CallId(5));
-        queue.push_back(B, 0, CallId(6));
+        queue.push(B, 0, CallId(5));
+        queue.push(B, 0, CallId(6));
         assert_eq!(drain(&mut queue, 10), [1, 5, 2, 6, 3, 4]);
         assert!(queue.is_empty());
     }
@@ -186,13 +294,13 @@ mod tests {
     fn a_newcomer_is_served_next_and_owes_nothing_for_its_absence() {
         let mut queue = FairQueue::default();
         for call in 1..=100 {
-            queue.push_back(A, 0, CallId(call));
+            queue.push(A, 0, CallId(call));
         }
         for _ in 0..50 {
             queue.pop(10);
         }
-        queue.push_back(B, 0, CallId(200));
-        queue.push_back(B, 0, CallId(201));
+        queue.push(B, 0, CallId(200));
+        queue.push(B, 0, CallId(201));
         assert_eq!(
             (queue.pop(10), queue.pop(10)),
             (Some(CallId(200)), Some(CallId(51)))
@@ -200,12 +308,30 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_asks_again_when_it_is_served_waits_for_its_turn() {
+        let mut queue = FairQueue::default();
+        for call in 1..=10 {
+            queue.push(A, 0, CallId(call));
+        }
+        let mut served = Vec::new();
+        for call in 100..106 {
+            queue.push(B, 0, CallId(call));
+            served.extend([queue.pop(10).unwrap().0, queue.pop(10).unwrap().0]);
+        }
+        assert_eq!(
+            served.iter().filter(|&&call| call < 100).count(),
+            6,
+            "{served:?}"
+        );
+    }
+
+    #[test]
     fn a_costly_call_counts_for_what_it_costs() {
         let mut queue = FairQueue::default();
-        queue.push_back(A, 0, CallId(1));
-        queue.push_back(A, 0, CallId(2));
+        queue.push(A, 0, CallId(1));
+        queue.push(A, 0, CallId(2));
         for call in 10..15 {
-            queue.push_back(B, 0, CallId(call));
+            queue.push(B, 0, CallId(call));
         }
         assert_eq!(queue.pop(30), Some(CallId(1)));
         let next: Vec<_> = (0..4).map(|_| queue.pop(10).unwrap().0).collect();
@@ -215,24 +341,45 @@ mod tests {
     #[test]
     fn priority_orders_a_clients_own_calls_only() {
         let mut queue = FairQueue::default();
-        queue.push_back(A, 0, CallId(1));
-        queue.push_back(A, 5, CallId(2));
-        queue.push_back(A, -5, CallId(3));
-        queue.push_back(B, 0, CallId(4));
+        queue.push(A, 0, CallId(1));
+        queue.push(A, 5, CallId(2));
+        queue.push(A, -5, CallId(3));
+        queue.push(B, 0, CallId(4));
         assert_eq!(drain(&mut queue, 10), [2, 4, 1, 3]);
     }
 
     #[test]
-    fn a_call_is_taken_out_of_the_middle() {
+    fn a_call_that_comes_back_goes_in_front_of_younger_ones() {
         let mut queue = FairQueue::default();
-        for call in 1..=3 {
-            queue.push_back(A, 0, CallId(call));
+        for call in [3, 4, 5] {
+            queue.push(A, 0, CallId(call));
         }
-        queue.push_front(A, 0, CallId(9));
-        assert_eq!(queue.position(A, 0, CallId(3)), Some(3));
-        assert!(queue.remove(A, 0, CallId(2)));
-        assert!(!queue.remove(A, 0, CallId(2)));
-        assert!(queue.remove(A, 0, CallId(9)));
-        assert_eq!(drain(&mut queue, 1), [1, 3]);
+        queue.push(A, 0, CallId(2));
+        queue.push(A, 0, CallId(1));
+        assert_eq!(queue.position(A, 0, CallId(4)), Some(3));
+        assert_eq!(drain(&mut queue, 10), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn calls_are_taken_out_of_the_middle_and_put_in_again() {
+        let mut queue = FairQueue::default();
+        for call in 1..=9 {
+            queue.push(A, 0, CallId(call));
+        }
+        for call in [5, 3, 1, 9] {
+            assert!(queue.remove(A, 0, CallId(call)));
+            assert!(!queue.remove(A, 0, CallId(call)));
+        }
+        queue.push(A, 0, CallId(3));
+        assert_eq!((queue.len(), queue.position(A, 0, CallId(4))), (6, Some(2)));
+        assert_eq!(
+            queue.iter().map(|call| call.0).collect::<Vec<_>>(),
+            [2, 3, 4, 6, 7, 8]
+        );
+        for call in [4, 6, 7, 3] {
+            assert!(queue.remove(A, 0, CallId(call)));
+        }
+        assert_eq!(drain(&mut queue, 1), [2, 8]);
+        assert!(queue.clients.is_empty() && queue.resting.is_empty());
     }
 }

@@ -1,7 +1,9 @@
 //! Answers: which dispatch they come from, and to whom they go.
 
 use crate::call::{CallState, Origin};
-use crate::event::{Target, Verdict, WorkerKind};
+use crate::class::ClassId;
+use crate::event::{Verdict, WorkerKind};
+use crate::route::is_json;
 use crate::slot::{Dispatched, DispatchedState};
 use crate::timer::Due;
 use crate::{Action, Core, Failure, Outcome, Reply, Request, SlotId};
@@ -35,7 +37,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let taken = slot.take(at, self.now);
         let took = service.unwrap_or_else(|| self.now.since(started));
         slot.calls += 1;
-        slot.service_us += took.as_micros() as u64;
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        slot.service_us = slot.service_us.saturating_add(took_us);
         let (worker, kind) = (slot.worker, slot.kind);
         let is_failure = verdict != Verdict::Result;
         slot.failures += u64::from(is_failure);
@@ -43,16 +46,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             worker.calls += 1;
             worker.failures += u64::from(is_failure);
         }
+        self.rank(slot_id);
         if taken.state == DispatchedState::Abandoned {
             self.totals.late += 1;
         } else {
             self.take_answer(slot_id, kind, taken, took, verdict, reply);
         }
-        if self.slots.contains_key(&slot_id) {
-            self.feed(slot_id);
-            self.watch_overrun(slot_id);
-        }
-        self.finish_drain();
+        self.feed(slot_id);
+        self.watch_overrun(slot_id);
     }
 
     fn take_answer(
@@ -68,34 +69,27 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let items = self.calls.get(id).map_or(1, |call| call.items);
         match verdict {
             Verdict::Result | Verdict::Error => {
-                let class = &mut self.classes[taken.class];
-                class.estimate.learn(took.as_nanos() as u64, items);
+                self.learn(taken.class, took, items);
                 let is_error = verdict == Verdict::Error;
                 self.finish(id, Outcome::Replied { reply, is_error });
             }
             Verdict::MethodNotFound if kind == WorkerKind::Lane => {
                 self.classes[taken.class].refused_by.insert(slot_id);
-                if self.somebody_may_know(taken.class) {
-                    self.enqueue(id, true);
-                    self.offer(taken.class);
+                if let Some(slot) = self.slots.get_mut(&slot_id) {
+                    slot.refused.insert(taken.class);
+                }
+                if self.is_unknown_everywhere(taken.class) {
+                    let is_error = true;
+                    self.finish(id, Outcome::Replied { reply, is_error });
+                    self.refuse_waiting(taken.class);
                 } else {
-                    self.finish(
-                        id,
-                        Outcome::Replied {
-                            reply,
-                            is_error: true,
-                        },
-                    );
+                    self.enqueue(id);
+                    self.offer(taken.class);
                 }
             }
             Verdict::MethodNotFound => {
-                self.finish(
-                    id,
-                    Outcome::Replied {
-                        reply,
-                        is_error: true,
-                    },
-                );
+                let is_error = true;
+                self.finish(id, Outcome::Replied { reply, is_error });
             }
             Verdict::Garbage => {
                 self.strike(slot_id, taken);
@@ -105,19 +99,19 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    /// Whether some slot that could run the class has not said that it does not know the method.
-    fn somebody_may_know(&self, class: crate::class::ClassId) -> bool {
-        let class = &self.classes[class];
-        let refused = |slot: &SlotId| class.refused_by.contains(slot);
-        self.slots
-            .iter()
-            .any(|(id, slot)| class.groups.contains(&slot.group) && !refused(id))
+    /// Learns how long calls of a class take.
+    fn learn(&mut self, class_id: ClassId, took: Duration, items: u32) {
+        let needed_idle = self.first_needs_idle(class_id);
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.classes[class_id].estimate.learn(took_ns, items);
+        if needed_idle && !self.first_needs_idle(class_id) {
+            self.stirred.push(class_id);
+        }
     }
 
     fn strike(&mut self, slot_id: SlotId, taken: Dispatched) {
         self.totals.bad_replies += 1;
-        let target = &self.classes[taken.class].target;
-        let is_json = matches!(target, Target::Method(_) | Target::MethodAt { .. });
+        let is_json = is_json(&self.classes[taken.class].target);
         let Some(slot) = self.slots.get_mut(&slot_id) else {
             return;
         };
@@ -125,9 +119,21 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         if slot.kind != WorkerKind::Lane {
             return;
         }
-        slot.no_json |= is_json;
         if slot.strikes >= STRIKES_MAX && !is_json {
             self.actions.push_back(Action::CloseLane { slot: slot_id });
+        }
+        if is_json && !slot.no_json {
+            slot.no_json = true;
+            let (group, worker) = (slot.group, slot.worker);
+            self.groups[group].no_json.insert(slot_id);
+            let waiting = self.groups[group].waiting.iter();
+            let name = self.workers[&worker].spec.name.as_str();
+            let addressed = self.addressed.get(name).into_iter();
+            let addressed = addressed.flat_map(|addressed| &addressed.waiting);
+            let classes: Vec<ClassId> = waiting.chain(addressed).map(|&(_, id)| id).collect();
+            for class in classes {
+                self.refuse_waiting(class);
+            }
         }
     }
 
@@ -151,7 +157,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         let call = self.calls.remove(id).expect("it was there above");
         self.timers.disarm(call.deadline, Due::Deadline(id));
-        self.classes[call.class].open_calls -= 1;
+        self.classes.close(call.class);
         let is_gone = self.is_gone(call.client);
         self.close_for(call.client);
         self.totals.count(&outcome);
@@ -181,9 +187,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     outcome,
                 });
             }
-            Origin::Single | Origin::Notification => {}
+            Origin::Single | Origin::Notification | Origin::SilentItem => {}
             Origin::Item { batch, index } => {
-                self.item_ended(batch, index, call.request, Some(outcome));
+                self.item_ended(batch, index, call.request, Some(outcome), is_gone);
             }
         }
     }

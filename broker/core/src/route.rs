@@ -81,6 +81,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .collect()
     }
 
+    /// A worker came or went: the classes for it look anew whether it can run them.
+    pub(crate) fn reroute_to(&mut self, worker: &str) {
+        let addressed = self.addressed.get(worker);
+        let classes = addressed.map(|addressed| addressed.classes.clone());
+        for id in classes.unwrap_or_default() {
+            self.reroute_class(id);
+        }
+    }
+
     /// Groups came or went: every class looks anew where its calls can go.
     pub(crate) fn reroute(&mut self) {
         for id in self.classes.ids() {
@@ -97,31 +106,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             return;
         }
         self.unlist(id);
-        let once = self.is_once(&self.classes[id].target, &groups);
+        let once = self.names_once(&self.classes[id].target, &groups);
         let class = &mut self.classes[id];
-        class.groups = groups;
+        let before = std::mem::replace(&mut class.groups, groups);
         class.once |= once;
+        let served = self.present(id);
+        self.classes[id].served = served;
         self.list(id);
+        // Where it left it may have been in the way of others.
+        for group in before {
+            self.fill(group);
+        }
         self.offer(id);
-    }
-
-    /// Enters a class with waiting calls in its groups.
-    pub(crate) fn list(&mut self, id: ClassId) {
-        let class = &self.classes[id];
-        if class.queue.is_empty() || is_addressed(&class.target) {
-            return;
-        }
-        for &group in &class.groups {
-            self.groups[group].waiting.insert((class.served, id));
-        }
-    }
-
-    /// Takes a class out of its groups' waiting ones.
-    pub(crate) fn unlist(&mut self, id: ClassId) {
-        let class = &self.classes[id];
-        for &group in &class.groups {
-            self.groups[group].waiting.remove(&(class.served, id));
-        }
     }
 
     /// The first worker is there, or none came in time: what nobody knows now is not found.
@@ -148,5 +144,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
 /// Whether a class's calls are for one worker.
 pub(crate) fn is_addressed(target: &Target) -> bool {
-    matches!(target, Target::MethodAt { .. } | Target::RawAt(_))
+    target.worker().is_some()
+}
+
+/// Whether a class's calls are JSON.
+pub(crate) fn is_json(target: &Target) -> bool {
+    matches!(target, Target::Method(_) | Target::MethodAt { .. })
 }

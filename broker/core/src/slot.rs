@@ -7,7 +7,7 @@ use crate::group::{GroupId, Rank};
 use crate::time::MonoTime;
 use crate::{SlotId, WorkerId};
 use muster_proto::id::CallId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A worker that introduced itself.
 #[derive(Debug)]
@@ -20,10 +20,21 @@ pub(crate) struct Worker {
     pub is_draining: bool,
     pub calls: u64,
     pub failures: u64,
-    /// Calls that were lost with the slot of this number, until word of its child's end comes.
-    pub mourned: BTreeMap<u32, Vec<CallId>>,
+    /// When the heartbeat's timer goes off.
+    pub silence_timer: MonoTime,
+    /// Slots by number whose link closed a moment ago, until word of their child's end comes.
+    pub mourned: BTreeMap<u32, Mourned>,
     /// Word of a child's end that came before its link closed.
     pub obituaries: BTreeMap<u32, Ending>,
+}
+
+/// A slot's end that nothing is known of yet.
+#[derive(Debug)]
+pub(crate) struct Mourned {
+    /// Later word is of its successor.
+    pub until: MonoTime,
+    /// The calls charged with it, and which of their attempts it was.
+    pub calls: Vec<(CallId, usize)>,
 }
 
 /// A slot whose link is up.
@@ -60,6 +71,8 @@ pub(crate) struct Slot {
     pub service_us: u64,
     /// Unreadable answers.
     pub strikes: u32,
+    /// Classes whose method it said not to know.
+    pub refused: BTreeSet<ClassId>,
     /// A lane that answered JSON with something else.
     pub no_json: bool,
 }
@@ -105,7 +118,8 @@ impl Slot {
             .in_flight
             .remove(at)
             .expect("the caller found it there");
-        self.backlog_us -= dispatched.expected_us.unwrap_or(0);
+        let expected_us = dispatched.expected_us.unwrap_or(0);
+        self.backlog_us = self.backlog_us.saturating_sub(expected_us);
         if at == 0 {
             self.since = now;
             self.is_overrun = false;

@@ -47,6 +47,22 @@ impl Timers {
         }
     }
 
+    /// How many are armed.
+    pub(crate) fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    /// How many gone clients are waited for.
+    pub(crate) fn orphans(&self) -> usize {
+        let is_client = |(_, due): &&(MonoTime, Due)| matches!(due, Due::Orphans(_));
+        self.due.iter().filter(is_client).count()
+    }
+
+    /// Whether this is armed for then.
+    pub(crate) fn has(&self, at: MonoTime, due: Due) -> bool {
+        at == MonoTime::NEVER || self.due.contains(&(at, due))
+    }
+
     pub(crate) fn next(&self) -> Option<MonoTime> {
         self.due.first().map(|&(at, _)| at)
     }

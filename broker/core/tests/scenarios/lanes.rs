@@ -1,0 +1,194 @@
+//! Lanes: links to servers that say nothing of themselves.
+
+use crate::story::{Story, at_worker, call, config, offer, to};
+use muster_core::{Offer, Target, Verdict};
+
+fn anything() -> Offer {
+    Offer {
+        anything: true,
+        raw: true,
+        ..Offer::default()
+    }
+}
+
+fn lanes(count: u32) -> Story {
+    let mut story = Story::with(config());
+    for number in 1..=count {
+        story.lane(number, anything());
+    }
+    story.says(&[]);
+    story
+}
+
+#[test]
+fn a_method_nobody_registered_goes_to_a_lane() {
+    let mut story = lanes(1);
+    story.submit(1, call("any")).reply(11, 1, 1, 50);
+    story.says(&["run c1.1 s11#1", "k1 c1 =1"]);
+}
+
+#[test]
+fn a_registered_method_goes_to_those_who_registered_it() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story
+        .lane(2, anything())
+        .submit(1, call("m"))
+        .submit(1, call("m"));
+    story.says(&["run c1.1 s11#1"]);
+    story.submit(1, call("other")).says(&["run c3.1 s21#1"]);
+}
+
+#[test]
+fn a_narrowed_lane_gets_its_methods_only() {
+    let mut story = Story::with(config());
+    story
+        .lane(1, offer(&["a"]))
+        .submit(1, call("a"))
+        .submit(1, call("b"));
+    story.says(&["run c1.1 s11#1", "k1 c0 not found"]);
+    // Not even raw bodies: those wait for somebody who takes them.
+    story.submit(1, to(Target::Raw)).says(&[]);
+}
+
+#[test]
+fn a_lane_that_does_not_know_a_method_is_not_asked_again() {
+    let mut story = lanes(2);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.reply_as(11, 1, 1, 9, Verdict::MethodNotFound);
+    story.says(&["run c1.2 s21#1"]);
+    story.reply(21, 1, 2, 9_000).says(&["k1 c1 =1"]);
+    story
+        .submit(1, call("m"))
+        .submit(1, call("m"))
+        .says(&["run c2.1 s21#2"]);
+    // Another method is another question.
+    story.submit(1, call("n")).says(&["run c4.1 s11#2"]);
+}
+
+#[test]
+fn what_no_lane_knows_is_not_found_for_those_who_wait_and_those_who_come() {
+    let mut story = lanes(2);
+    for _ in 0..4 {
+        story.submit(1, call("m"));
+    }
+    story.says(&["run c1.1 s11#1", "run c2.1 s21#1"]);
+    story
+        .reply_as(11, 1, 1, 9, Verdict::MethodNotFound)
+        .says(&[]);
+    story.reply_as(21, 2, 1, 9, Verdict::MethodNotFound);
+    story.says(&[
+        "k1 c2 !2",
+        "k1 c1 not found",
+        "k1 c3 not found",
+        "k1 c4 not found",
+    ]);
+    story.submit(1, call("m")).says(&["k1 c0 not found"]);
+    // A new lane may know.
+    story.lane(3, anything()).submit(1, call("m"));
+    story.says(&["run c5.1 s31#1"]);
+}
+
+#[test]
+fn a_refusal_costs_no_attempt() {
+    let mut story = lanes(2);
+    let once = muster_core::NewCall {
+        attempts_max: Some(1),
+        ..call("m")
+    };
+    story
+        .submit(1, once)
+        .reply_as(11, 1, 1, 9, Verdict::MethodNotFound);
+    story.reply(21, 1, 2, 9);
+    story.says(&["run c1.1 s11#1", "run c1.2 s21#1", "k1 c1 =1"]);
+}
+
+#[test]
+fn a_refusal_is_forgotten_with_its_link() {
+    let mut story = lanes(2);
+    story
+        .submit(1, call("m"))
+        .reply_as(11, 1, 1, 9, Verdict::MethodNotFound);
+    story.reply(21, 1, 2, 9).lines();
+    story.slot_gone(11).join_as(1, 1, 15);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c2.1 s15#1 short", "run c3.1 s21#2 short"]);
+}
+
+#[test]
+fn raw_bodies_go_to_those_who_take_them() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story
+        .lane(2, anything())
+        .submit(1, to(Target::Raw))
+        .says(&["run c1.1 s21#1"]);
+    story.submit(1, to(Target::RawAt("lane2".into())));
+    story
+        .reply(21, 1, 1, 5_000)
+        .says(&["k1 c1 =1", "run c2.1 s21#2"]);
+    story
+        .submit(1, to(Target::RawAt("w1".into())))
+        .says(&["k1 c0 not found"]);
+}
+
+#[test]
+fn a_lane_that_answers_json_with_something_else_gets_no_more_json() {
+    let mut story = lanes(1);
+    story
+        .submit(1, call("m"))
+        .submit(1, call("n"))
+        .submit(1, at_worker("m", "lane1"));
+    story.says(&["run c1.1 s11#1"]);
+    story.reply_as(11, 1, 1, 9, Verdict::Garbage);
+    story.says(&[
+        "k1 c2 not found",
+        "k1 c3 not found",
+        "k1 c1 bad reply of lane1",
+    ]);
+    story.submit(1, call("m")).says(&["k1 c0 not found"]);
+    story.submit(1, to(Target::Raw)).says(&["run c4.1 s11#2"]);
+}
+
+#[test]
+fn three_unreadable_raw_answers_close_a_lane() {
+    let mut story = lanes(1);
+    for id in 1..=3 {
+        story
+            .submit(1, to(Target::Raw))
+            .reply_as(11, id, 1, 9, Verdict::Garbage);
+    }
+    let lines = story.lines();
+    assert_eq!(
+        lines.iter().filter(|line| *line == "close s11").count(),
+        1,
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_lane_is_not_asked_to_give_back_or_to_cancel() {
+    let mut story = lanes(1);
+    story
+        .submit(1, call("m"))
+        .reply(11, 1, 1, 100)
+        .submit(1, call("m"))
+        .submit(1, call("m"));
+    story.lines();
+    story.cancel(muster_core::CancelTarget::Call(muster_proto::id::CallId(3)));
+    story.says(&["k1 c3 cancelled by me"]);
+    story.wait_ms(10).says(&[]);
+    story.reply(11, 2, 1, 100).says(&["k1 c2 =2"]);
+    story.reply(11, 3, 1, 100).says(&[]);
+}
+
+#[test]
+fn a_lost_lane_loses_nothing_and_waiting_calls_outlast_it() {
+    let mut story = lanes(1);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c1.1 s11#1"]);
+    story.worker_gone(1).says(&[]);
+    story.wait_ms(6_000).lane(2, anything());
+    story.says(&["run c1.2 s21#1"]);
+    story
+        .reply(21, 1, 2, 9_000)
+        .says(&["k1 c1 =1", "run c2.1 s21#2"]);
+}

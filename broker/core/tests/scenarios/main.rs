@@ -1,0 +1,11 @@
+//! Scripted stories: what happens, and every action the core answers with.
+
+mod answers;
+mod clients;
+mod dispatch;
+mod fairness;
+mod lanes;
+mod limits;
+mod loss;
+mod membership;
+mod story;
