@@ -20,11 +20,17 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ControlEvent {
     /// The registration is accepted: the slots can join.
-    Welcome(Welcome),
+    Welcome {
+        welcome: Welcome,
+        /// The broker does not know the slots that joined before.
+        is_new: bool,
+    },
     /// It is not, and will not be.
     Refused(Refused),
     /// The broker is gone, or has been silent for three heartbeats.
     Silent,
+    /// After that it is heard again, on the same connection.
+    Back,
     /// Stop running this call.
     Cancel(SlotCall),
     /// Give this call back, unless it has started.
@@ -51,6 +57,10 @@ pub(crate) struct Control {
     /// When the broker was last heard.
     heard: Instant,
     is_silent: bool,
+    /// The run of the broker that accepted the last registration.
+    epoch: String,
+    /// Whether that run has, or may have, forgotten the worker since.
+    is_forgotten: bool,
     frames: Vec<Frame>,
 }
 
@@ -77,6 +87,8 @@ impl Control {
             next_beat: now,
             heard: now,
             is_silent: false,
+            epoch: String::new(),
+            is_forgotten: false,
             frames: Vec::new(),
         }
     }
@@ -91,8 +103,8 @@ impl Control {
             curve,
         )?);
         (self.is_up, self.state) = (false, State::Apart);
-        self.heard = Instant::now();
-        self.is_silent = false;
+        (self.heard, self.is_silent) = (Instant::now(), false);
+        self.is_forgotten = true;
         Ok(())
     }
 
@@ -200,7 +212,13 @@ impl Control {
         while let Some(link) = &self.link
             && link.socket.recv_into(&mut frames)?
         {
-            (self.heard, self.is_silent) = (Instant::now(), false);
+            let now = Instant::now();
+            // After such a silence it may have counted the worker as lost, and its slots with it.
+            self.is_forgotten |= now - self.heard > 2 * self.heartbeat;
+            if std::mem::take(&mut self.is_silent) && self.is_registered() {
+                events.push(ControlEvent::Back);
+            }
+            self.heard = now;
             match frames.first().map(|frame| Command::read(frame)) {
                 Some(Ok(command)) => self.heed(command, &frames, events),
                 Some(Err(error)) => log::warn!("control link: {error}"),
@@ -220,7 +238,10 @@ impl Control {
                     // A broker that says 0 would have us spin.
                     self.heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(10));
                     self.next_beat = Instant::now() + self.heartbeat;
-                    events.push(ControlEvent::Welcome(welcome));
+                    let is_new = self.is_forgotten || self.epoch != welcome.epoch;
+                    self.is_forgotten = false;
+                    self.epoch.clone_from(&welcome.epoch);
+                    events.push(ControlEvent::Welcome { welcome, is_new });
                 }
                 Err(error) => log::error!("control link: unreadable welcome: {error}"),
             },
@@ -242,7 +263,10 @@ impl Control {
                 Err(error) => log::error!("control link: unreadable refusal: {error}"),
             },
             // While a registration is under way its answer is what counts.
-            Command::Who if self.is_registered() => self.state = State::Apart,
+            Command::Who if self.is_registered() => {
+                self.is_forgotten = true;
+                self.state = State::Apart;
+            }
             Command::Cancel => events.extend(slot_calls(body).map(ControlEvent::Cancel)),
             Command::Recall => events.extend(slot_calls(body).map(ControlEvent::Recall)),
             Command::Drain => {

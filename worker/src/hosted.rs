@@ -99,6 +99,7 @@ impl Orders {
         match order {
             Order::Start { .. } => {}
             Order::Link(link) => desk.order_link(link),
+            Order::Suspend => desk.suspend(),
             Order::Recall(seq) => report(&Report::Recalled(seq, desk.gate.recall(seq))),
             Order::Cancel(seq) => {
                 if desk.gate.cancel(seq) == Cancel::Running {

@@ -49,6 +49,8 @@ pub(crate) enum Order {
     },
     /// Join this broker.
     Link(LinkOrder),
+    /// The broker is lost: do not join before the next such order.
+    Suspend,
     /// Give the call with this number back.
     Recall(u32),
     /// Cancel the call with this number.
@@ -154,6 +156,14 @@ impl SlotProcess {
         self.link = Some(link.clone());
         if let Some(running) = self.running() {
             running.order(&Order::Link(link));
+        }
+    }
+
+    /// Has it wait for the next link order before it joins again.
+    pub fn suspend(&mut self) {
+        self.link = None;
+        if let Some(running) = self.running() {
+            running.order(&Order::Suspend);
         }
     }
 

@@ -189,7 +189,7 @@ impl Supervisor {
 
     fn heed_broker(&mut self, event: ControlEvent) -> Result<(), ServeError> {
         match event {
-            ControlEvent::Welcome(welcome) => self.join_slots(welcome),
+            ControlEvent::Welcome { welcome, is_new } => self.welcomed(welcome, is_new),
             ControlEvent::Refused(refused) => return Err(ServeError::Refused(refused)),
             ControlEvent::Silent => {
                 if !self.was_told {
@@ -203,6 +203,12 @@ impl Supervisor {
                 if let Some(finder) = &mut self.finder {
                     finder.restart();
                 }
+                self.slots.values_mut().for_each(SlotHandle::suspend);
+            }
+            ControlEvent::Back => {
+                log::info!("worker={}: the broker answers again", self.crew.name);
+                (self.was_told, self.is_searching) = (false, false);
+                self.order_links();
             }
             ControlEvent::Cancel(call) => {
                 if let Some(slot) = self.slots.get_mut(&call.slot) {
@@ -233,8 +239,15 @@ impl Supervisor {
         Ok(())
     }
 
-    fn join_slots(&mut self, welcome: Welcome) {
+    fn welcomed(&mut self, welcome: Welcome, is_new: bool) {
         let Some(found) = &self.found else { return };
+        self.was_told = false;
+        self.is_searching = false;
+        if !is_new {
+            // The control link alone was gone: the slots are where they were.
+            log::debug!("worker={}: known to the broker as before", welcome.name);
+            return self.order_links();
+        }
         let (slots, methods) = (self.slots.len(), self.crew.registry.len());
         log::info!(
             "worker={}: {slots} slots offer {methods} methods",
@@ -244,8 +257,6 @@ impl Supervisor {
             let (name, old) = (&welcome.name, &self.crew.name);
             log::warn!("worker={name}: the name {old} was taken");
         }
-        self.was_told = false;
-        self.is_searching = false;
         self.generation += 1;
         let link = LinkOrder {
             endpoint: found.workers.clone(),
@@ -254,10 +265,16 @@ impl Supervisor {
             worker: welcome.name,
             generation: self.generation,
         };
-        for slot in self.slots.values_mut() {
-            slot.order_link(&link);
-        }
         self.link = Some(link);
+        self.order_links();
+    }
+
+    fn order_links(&mut self) {
+        if let Some(link) = &self.link {
+            self.slots
+                .values_mut()
+                .for_each(|slot| slot.order_link(link));
+        }
     }
 
     /// Has so many slots. Those with the highest numbers go first.
@@ -458,6 +475,13 @@ impl SlotHandle {
         match self {
             SlotHandle::Thread(slot) => slot.desk.order_link(link.clone()),
             SlotHandle::Process(slot) => slot.order_link(link.clone()),
+        }
+    }
+
+    fn suspend(&mut self) {
+        match self {
+            SlotHandle::Thread(slot) => slot.desk.suspend(),
+            SlotHandle::Process(slot) => slot.suspend(),
         }
     }
 

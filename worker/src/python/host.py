@@ -13,6 +13,12 @@ Only the standard library, Python 3.8 or newer.
 
 from __future__ import annotations
 
+import sys
+
+# With `-c` the working directory comes first: a file there must not pass for one of the modules
+# below. It comes back before the first module is loaded.
+WORKING_DIRECTORY = [sys.path.pop(0)] if sys.path[:1] == [""] else []
+
 import base64
 import importlib
 import importlib.util
@@ -24,7 +30,6 @@ import os
 import re
 import signal
 import struct
-import sys
 import threading
 import time
 import traceback
@@ -561,6 +566,7 @@ def describe_params(function: Callable[..., Any]) -> Optional[List[Dict[str, Any
 
 def load_all(paths: List[str], prefix: str) -> Dict[str, Method]:
     methods: Dict[str, Method] = {}
+    sys.path[:0] = WORKING_DIRECTORY
     for path in paths:
         found = 0
         for method in public_methods(load(path)):

@@ -20,7 +20,7 @@ pub(crate) struct LinkOrder {
     pub token: String,
     /// The name the broker knows the worker by.
     pub worker: String,
-    /// Counts the welcomes: at each the slot joins anew.
+    /// Another one than before: the slot joins anew.
     pub generation: u64,
 }
 
@@ -45,6 +45,7 @@ pub(crate) struct Desk {
     pub wake: Wake,
     phase: AtomicU8,
     has_news: AtomicBool,
+    is_suspended: AtomicBool,
     link: Mutex<Option<LinkOrder>>,
 }
 
@@ -59,12 +60,26 @@ impl Desk {
             wake: Wake::new()?,
             phase: AtomicU8::new(Phase::Serve as u8),
             has_news: AtomicBool::new(false),
+            is_suspended: AtomicBool::new(false),
             link: Mutex::new(None),
         })
     }
 
+    /// The worker has lost its broker. A slot that is joined goes on; one whose connection comes
+    /// back waits for the next order, so that it does not join a broker that knows nothing of the
+    /// worker yet, and then once more.
+    pub fn suspend(&self) {
+        self.is_suspended.store(true, Ordering::Release);
+    }
+
+    /// Whether to wait for an order before joining.
+    pub fn is_suspended(&self) -> bool {
+        self.is_suspended.load(Ordering::Acquire)
+    }
+
     /// Puts down a new link order.
     pub fn order_link(&self, order: LinkOrder) {
+        self.is_suspended.store(false, Ordering::Release);
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
         self.tell();
     }
@@ -129,7 +144,10 @@ mod tests {
             generation,
         };
         desk.order_link(order(1));
+        desk.suspend();
+        assert!(desk.is_suspended());
         desk.order_link(order(2));
+        assert!(!desk.is_suspended());
         assert!(desk.has_news() && desk.wake.drain());
         assert_eq!(desk.take_news(), Some(order(2)));
         assert_eq!((desk.take_news(), desk.has_news()), (None, false));

@@ -52,14 +52,14 @@ impl Joining {
         }
     }
 
-    /// A new order: another broker, or the same one that wants the slot to join anew.
+    /// A new order: another broker, the same one that wants the slot to join anew, or one that
+    /// only ends a suspension.
     pub fn obey(&mut self, order: LinkOrder) -> Result<(), SocketError> {
-        self.state = State::Apart;
-        let is_same = self
-            .order
-            .as_ref()
-            .is_some_and(|known| known.endpoint == order.endpoint && known.curve == order.curve);
-        if !is_same || self.link.is_none() {
+        let known = self.order.as_ref();
+        let is_anew = known.is_none_or(|known| known.generation != order.generation);
+        let is_elsewhere = known
+            .is_none_or(|known| known.endpoint != order.endpoint || known.curve != order.curve);
+        if is_elsewhere {
             self.is_up = false;
             let (endpoint, curve) = (&order.endpoint, order.curve.as_ref());
             self.link = Some(Link::open(
@@ -68,6 +68,9 @@ impl Joining {
                 endpoint,
                 curve,
             )?);
+        }
+        if is_anew || is_elsewhere {
+            self.state = State::Apart;
         }
         self.order = Some(order);
         Ok(())
@@ -82,6 +85,12 @@ impl Joining {
     pub fn linger(&self) -> Result<(), SocketError> {
         self.socket()
             .map_or(Ok(()), |socket| socket.set_linger(LINGER))
+    }
+
+    /// Whether the broker gives calls, or will once it has read the join: what is said from now on
+    /// concerns it.
+    pub fn has_asked(&self) -> bool {
+        self.state != State::Apart
     }
 
     /// Whether the broker gives calls.

@@ -129,13 +129,12 @@ impl Slot {
                 Phase::Drain => {}
                 Phase::Stop => break,
             }
-            self.keep_python()?;
-            if self.desk.has_news() {
-                // It came while a child was started, and the wake with it is used up.
-                continue;
-            }
             if self.inbox.is_empty() && !self.receive()? {
-                self.pause()?;
+                self.keep_python()?;
+                // It may have come while a child was started, and the wake with it is used up.
+                if !self.desk.has_news() {
+                    self.pause()?;
+                }
                 continue;
             }
             self.work()?;
@@ -176,7 +175,7 @@ impl Slot {
             None => self.origin.pid,
             Some(keeper) => keeper.pid(),
         };
-        if pid != 0 && self.joining.join(pid)? {
+        if pid != 0 && !self.desk.is_suspended() && self.joining.join(pid)? {
             // Nothing of the time before concerns the broker any more.
             self.desk.gate.reset();
             self.inbox.clear();
@@ -417,10 +416,11 @@ impl Slot {
             .then(|| self.quiet_since + DRAIN_QUIET)
             .filter(|_| !self.replies.is_blocked());
         let child_due = self.keeper.as_ref().and_then(Keeper::due);
-        let due = [quiet_end, child_due, self.joining.retry_at()]
-            .into_iter()
-            .flatten()
-            .min();
+        let retry_at = self
+            .joining
+            .retry_at()
+            .filter(|_| !self.desk.is_suspended());
+        let due = [quiet_end, child_due, retry_at].into_iter().flatten().min();
         self.wait(due, Interest::Read)?;
         let Some(python) = self.keeper.as_mut().and_then(Keeper::python) else {
             return Ok(());

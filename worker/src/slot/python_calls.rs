@@ -342,7 +342,7 @@ impl Slot {
     /// Tells a broker that knows the slot; another one learns it from the join.
     fn say(&mut self, command: Command, body: &impl serde::Serialize) -> Result<(), SocketError> {
         match self.joining.socket() {
-            Some(socket) if self.joining.is_joined() => {
+            Some(socket) if self.joining.has_asked() => {
                 self.replies.send_after(json_message(command, body), socket)
             }
             _ => Ok(()),
