@@ -9,7 +9,7 @@ use crate::slot::{Cancel, Desk, Phase};
 use crate::slot_process::{Order, Report};
 use muster_proto::socket::{Context, Interest, PollItem, poll};
 use rustix::process::{Signal, getpid, kill_process};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,24 +54,21 @@ struct Orders {
 }
 
 impl Orders {
-    /// Waits for the first order.
+    /// Waits for the first order. What comes with it is kept; nothing more is waited for.
     fn first(&mut self) -> Result<Option<Order>, ProgramError> {
-        let mut line = Vec::new();
-        // Not more than the line: the rest belongs to the thread that obeys.
-        for byte in io::stdin().lock().by_ref().bytes() {
-            match byte.map_err(ProgramError::Io)? {
-                b'\n' => break,
-                byte => line.push(byte),
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return Ok(serde_json::from_slice(&line).ok());
+            }
+            match rustix::io::read(io::stdin(), &mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(count) => self.unread.extend_from_slice(&buffer[..count]),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(ProgramError::Io(error.into())),
             }
         }
-        // What the reader holds beyond the line is taken over.
-        let mut stdin = io::stdin().lock();
-        if !line.is_empty() {
-            self.unread = stdin.fill_buf().map_err(ProgramError::Io)?.to_vec();
-            let count = self.unread.len();
-            stdin.consume(count);
-        }
-        Ok(serde_json::from_slice(&line).ok())
     }
 
     fn obey(mut self, desk: &Desk) {
