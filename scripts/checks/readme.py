@@ -3,12 +3,12 @@
 
 - A block of kind `console` is a terminal. Its lines after `$ ` are run in one bash; what they print,
   errors included, must be what the block shows. `...` in the output stands for anything.
-- A block of kind `python FILE` or `text FILE` is written to that file first.
+- A block of kind `python FILE` or `text FILE` is saved as that file where the terminal is.
 - A block of kind `rust FILE` or `toml FILE` must be that file of the repository, word for word.
 - In the table of patterns each command of the last column must end with 0.
 
-All of it runs in an empty folder with a runtime directory of its own. The blocks are run in order and
-share both, as a reader's terminal would.
+All of it runs in order, in one terminal in the checkout, with a runtime directory of its own. What is
+saved there is removed again, and must not have been there before.
 """
 
 import os
@@ -83,7 +83,7 @@ class Terminal:
         self.bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             env=env,
-            cwd=folder,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -142,19 +142,17 @@ def main():
     # A short path: a Unix socket's address has room for 107 bytes.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="readme-"))
     (folder / "home").mkdir()
-    # The reader is in the checkout; what is written stays out of it.
-    for entry in ROOT.iterdir():
-        if entry.name not in ("target", ".git"):
-            (folder / entry.name).symlink_to(entry)
-    (folder / "target").mkdir()
-    (folder / "target" / "release").symlink_to(PROGRAMS)
+    saved = []
     terminal = Terminal(folder)
     try:
         for number, kind, name, block in blocks(text):
             if kind in ("rust", "toml") and name:
                 judge((ROOT / name).read_text() == block, f"line {number}: differs from {name}")
             elif kind in ("python", "text") and name:
-                (folder / name).write_text(block)
+                # `x`: never over a file that is there.
+                with open(ROOT / name, "x") as file:
+                    saved.append(ROOT / name)
+                    file.write(block)
             elif kind == "console":
                 for command, expected in commands(block):
                     output, _ = terminal.run(command)
@@ -165,6 +163,8 @@ def main():
             judge(status == 0, f"`{command}` ended with {status}:\n{output}")
     finally:
         terminal.close()
+        for file in saved:
+            file.unlink()
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
