@@ -3,7 +3,9 @@
 mod cli;
 mod commands;
 mod output;
+mod process;
 mod progress;
+mod upfile;
 
 use clap::Parser;
 use cli::Cli;
@@ -19,6 +21,7 @@ fn main() {
         .format_target(false)
         .init();
     let cli = Cli::parse();
+    commands::detach::leave_terminal();
     let exit = commands::run(&cli).unwrap_or_else(|failure| report(&cli, &failure));
     std::process::exit(exit.number());
 }
@@ -28,6 +31,7 @@ fn report(cli: &Cli, failure: &Failure) -> Exit {
     match failure {
         // `muster map … | head`: whoever read has enough.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
+        Failure::Ended(exit) => return *exit,
         Failure::Client(Error::Rpc(error)) => commands::report::rpc_error(error),
         failure => output::note(&failure.to_string()),
     }

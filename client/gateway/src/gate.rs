@@ -95,7 +95,9 @@ impl Gate {
                 let is_port = rest.is_empty() || rest.starts_with(':');
                 return is_port && address.parse::<Ipv6Addr>().is_ok();
             }
-            None => authority.split_once(':').map_or(authority, |(name, _)| name),
+            None => authority
+                .split_once(':')
+                .map_or(authority, |(name, _)| name),
         };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)

@@ -3,12 +3,12 @@
 use crate::asking::Asking;
 use crate::body;
 use crate::limits::INLINE_BYTES_MAX;
-use crate::metrics::Door;
+use crate::metrics::{Door, Sample};
 use crate::pool::Failure;
 use crate::reply::{JSON, Reply, bytes_of, line, no_content, reply};
 use crate::request;
 use crate::server::Gateway;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode};
 use muster_proto::code::Code;
@@ -68,16 +68,31 @@ pub(crate) async fn post(gateway: &Arc<Gateway>, request: Request<Incoming>) -> 
     let (code, answer) = match answer {
         Ok(frame) if frame.is_empty() => (None, no_content()),
         Ok(frame) => {
-            let code = code_of(&frame);
+            let error = error_of(&frame);
+            if let Some(error) = &error {
+                gateway.failures.add(&method, error);
+            }
+            let code = error.map(|error| error.code);
             let status = code.map_or(StatusCode::OK, |code| status_of(code, false));
             (code, reply(status, JSON, bytes_of(frame)))
         }
         Err(failure) => {
             let (status, error) = explain(&failure);
-            (Some(error.code), reply(status, JSON, error_reply(None, &error)))
+            (
+                Some(error.code),
+                reply(status, JSON, error_reply(None, &error)),
+            )
         }
     };
-    gateway.metrics.record(Door::Json, &method, code, began.elapsed());
+    let bytes_out = answer.body().size_hint().exact().unwrap_or(0);
+    gateway.metrics.record(&Sample {
+        door: Door::Json,
+        method: &method,
+        code,
+        elapsed: began.elapsed(),
+        bytes_in: bytes,
+        bytes_out: usize::try_from(bytes_out).unwrap_or(usize::MAX),
+    });
     with_retry(answer)
 }
 
@@ -94,7 +109,9 @@ pub(crate) fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
     let is_packed = headers
         .get(CONTENT_ENCODING)
         .is_some_and(|encoding| encoding != "identity");
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or("").trim());
     !is_packed && kind.is_some_and(|kind| types.iter().any(|own| own.eq_ignore_ascii_case(kind)))
 }
@@ -111,13 +128,13 @@ pub(crate) fn explain(failure: &Failure) -> (StatusCode, RpcError) {
     (status, error)
 }
 
-/// The error's code, if the reply is one.
-pub(crate) fn code_of(reply: &[u8]) -> Option<i64> {
+/// The error, if the reply is one.
+pub(crate) fn error_of(reply: &[u8]) -> Option<RpcError> {
     // The broker writes results like this, so most replies need no look inside.
     if reply.starts_with(br#"{"jsonrpc":"2.0","result":"#) || reply.starts_with(b"[") {
         return None;
     }
-    read_reply(reply)?.outcome.err().map(|error| error.code)
+    read_reply(reply)?.outcome.err()
 }
 
 /// A call that was taken on and answered is 200, whatever the answer. Other codes are for what
@@ -147,7 +164,11 @@ mod tests {
 
     #[test]
     fn errors_are_found_however_they_are_spelled() {
-        assert_eq!(code_of(br#"{"jsonrpc":"2.0","result":1,"id":1}"#), None);
+        let code_of = |reply| error_of(reply).map(|error| error.code);
+        assert_eq!(
+            code_of(&br#"{"jsonrpc":"2.0","result":1,"id":1}"#[..]),
+            None
+        );
         assert_eq!(code_of(br#"{"id":1,"result":{"error":{"code":1}}}"#), None);
         let error = br#"{"id":1,"error":{"message":"no","code":-32003}}"#;
         assert_eq!(code_of(error), Some(-32003));
@@ -165,7 +186,10 @@ mod tests {
         };
         assert!(is_of_type(&with("Application/JSON; charset=utf-8"), &TYPES));
         assert!(!is_of_type(&with("text/plain"), &TYPES));
-        assert!(!is_of_type(&with("application/x-www-form-urlencoded"), &TYPES));
+        assert!(!is_of_type(
+            &with("application/x-www-form-urlencoded"),
+            &TYPES
+        ));
         assert!(!is_of_type(&HeaderMap::new(), &TYPES));
         let mut packed = with("application/json");
         packed.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

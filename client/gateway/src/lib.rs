@@ -13,6 +13,7 @@ mod broker;
 mod budget;
 mod config;
 mod events;
+mod failures;
 mod gate;
 mod jsonrpc;
 mod limits;
@@ -31,6 +32,6 @@ mod xmlrpc;
 
 pub use config::{Config, ConfigError};
 pub use pool::{Done, Failure, Pool, Request, Ticket};
-pub use server::{Server, ServeError};
+pub use server::{ServeError, Server};
 pub use stop::Stop;
 pub use token::{BadToken, Token};

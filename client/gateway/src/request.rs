@@ -234,10 +234,7 @@ mod tests {
             text(request),
             r#" {"meta":{"key":"k.1"},"jsonrpc": "2.0","method":"m", "id" : 1}"#
         );
-        let empty = sent(
-            r#"{"jsonrpc":"2.0","method":"m","id":1,"meta":{ }}"#,
-            PLAIN,
-        );
+        let empty = sent(r#"{"jsonrpc":"2.0","method":"m","id":1,"meta":{ }}"#, PLAIN);
         assert_eq!(
             text(empty),
             r#"{"jsonrpc":"2.0","method":"m","id":1,"meta":{"key":"k.1" }}"#
@@ -251,8 +248,7 @@ mod tests {
 
     #[test]
     fn own_keys_and_timeouts_are_kept() {
-        let body =
-            r#"{"jsonrpc":"2.0","method":"m","id":1,"meta":{"key":"mine","timeout_ms":70}}"#;
+        let body = r#"{"jsonrpc":"2.0","method":"m","id":1,"meta":{"key":"mine","timeout_ms":70}}"#;
         let request = sent(body, TIMED);
         assert_eq!(request.key, None, "a call with a key outlives its caller");
         assert_eq!(request.timeout, Duration::from_millis(70));

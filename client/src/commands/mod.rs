@@ -3,12 +3,16 @@
 mod call;
 mod calls;
 mod control;
+pub mod detach;
+mod doctor;
+mod down;
 mod ls;
 mod map;
 mod methods;
 pub mod report;
 mod stats;
 mod status;
+mod up;
 mod wait;
 mod workers;
 
@@ -34,6 +38,12 @@ pub enum Failure {
     /// What was typed makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The cluster is not as the command needs it.
+    #[error("{0}")]
+    State(String),
+    /// It has been said already.
+    #[error("")]
+    Ended(Exit),
     /// The system refused something.
     #[error("{what}: {source}")]
     System {
@@ -53,7 +63,8 @@ impl Failure {
         match self {
             Failure::Client(error) => error.exit(),
             Failure::Usage(_) => Exit::Usage,
-            Failure::Output(_) | Failure::System { .. } => Exit::Failed,
+            Failure::Output(_) | Failure::System { .. } | Failure::State(_) => Exit::Failed,
+            Failure::Ended(exit) => *exit,
         }
     }
 }
@@ -64,6 +75,8 @@ pub fn run(cli: &Cli) -> CommandResult {
     let mut output = Output::new(common.json, common.quiet);
     let out = &mut output;
     let exit = match &cli.command {
+        Command::Up(args) => up::run(common, args, out),
+        Command::Down(args) => down::run(common, args, out),
         Command::Call(args) => call::run(common, args, out),
         Command::Map(args) => map::run(common, args, out),
         Command::Methods(args) => methods::list(common, args, out),
@@ -80,6 +93,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Reload(args) => control::reload(common, args, out),
         Command::Worker(command) => control::worker(common, command, out),
         Command::Ls => ls::run(common, out),
+        Command::Doctor => doctor::run(common, out),
     }?;
     output.flush()?;
     Ok(exit)

@@ -1,6 +1,7 @@
 //! How an XML-RPC call fails.
 
 use super::write::escape;
+use crate::pool::Failure;
 use muster_proto::code::Code;
 use muster_proto::rpc::RpcError;
 use serde::Deserialize;
@@ -48,7 +49,10 @@ impl Fault {
 
     /// A result that XML-RPC can't hold.
     pub(crate) fn bad_result(reason: &str) -> Self {
-        Self::of(Code::BadReply, format!("the result can't be sent: {reason}"))
+        Self::of(
+            Code::BadReply,
+            format!("the result can't be sent: {reason}"),
+        )
     }
 
     /// An error reply. Of a function's own error the exception is told, of others the reason.
@@ -87,6 +91,11 @@ impl Fault {
         }
     }
 
+    /// No reply at all.
+    pub(crate) fn of_failure(failure: &Failure) -> Self {
+        Self::of(Code::InternalError, failure.to_string())
+    }
+
     /// The whole answer.
     pub(crate) fn to_xml(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(300 + self.text.len());
@@ -95,11 +104,19 @@ impl Fault {
         // An int has 32 bits; a worker of another kind can have made up any number.
         let code = i32::try_from(self.code).unwrap_or(Code::CallFailed.number() as i32);
         out.extend_from_slice(code.to_string().as_bytes());
-        out.extend_from_slice(b"</int></value></member><member><name>faultString</name><value><string>");
+        out.extend_from_slice(
+            b"</int></value></member><member><name>faultString</name><value><string>",
+        );
         // What XML has no way to write is replaced here: the fault must arrive.
-        let text: String = self.text.chars().map(super::write::or_replacement).collect();
+        let text: String = self
+            .text
+            .chars()
+            .map(super::write::or_replacement)
+            .collect();
         escape(&text, &mut out).expect("the characters were replaced");
-        out.extend_from_slice(b"</string></value></member></struct></value></fault></methodResponse>\n");
+        out.extend_from_slice(
+            b"</string></value></member></struct></value></fault></methodResponse>\n",
+        );
         out
     }
 }

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Members with a meaning of their own, when an object has no other.
-pub(super) const SHAPES: [&str; 4] = ["$frame", "$base64", "$datetime", "$literal"];
+const SHAPES: [&str; 4] = ["$frame", "$base64", "$datetime", "$literal"];
 
 /// A call as it came.
 #[derive(Debug, PartialEq, Eq)]
@@ -361,7 +361,10 @@ fn predefined(name: &str) -> Result<&'static str, Fault> {
 fn checked(text: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {
     match text.chars().find(|&c| !super::write::is_xml(c)) {
         None => Ok(text),
-        Some(c) => Err(Fault::malformed(&format!("the character U+{:04X}", c as u32))),
+        Some(c) => Err(Fault::malformed(&format!(
+            "the character U+{:04X}",
+            c as u32
+        ))),
     }
 }
 
@@ -378,7 +381,9 @@ fn iso8601(text: &str) -> Option<String> {
     let hyphens = date.len() - digits.len();
     // Only the characters of a time: what stands here goes into JSON as it is.
     let is_time = (8..=32).contains(&time.len())
-        && time.bytes().all(|b| b.is_ascii_digit() || b":.+-Z".contains(&b))
+        && time
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b":.+-Z".contains(&b))
         && time.as_bytes()[2] == b':'
         && time.as_bytes()[5] == b':';
     (is_date && is_time && matches!(hyphens, 0 | 2)).then(|| {
@@ -423,7 +428,10 @@ mod tests {
             ("<nil/>", "[null]"),
             ("<ex:nil></ex:nil>", "[null]"),
             ("\n <int>1</int>\n", "[1]"),
-            ("<base64>\nAAEC\n/w==\n</base64>", r#"[{"$base64":"AAEC/w=="}]"#),
+            (
+                "<base64>\nAAEC\n/w==\n</base64>",
+                r#"[{"$base64":"AAEC/w=="}]"#,
+            ),
             (
                 "<dateTime.iso8601>20260131T23:59:58</dateTime.iso8601>",
                 r#"[{"$datetime":"2026-01-31T23:59:58"}]"#,

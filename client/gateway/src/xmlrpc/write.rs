@@ -1,7 +1,6 @@
 //! JSON results, written as XML-RPC. Numbers keep their digits: nothing goes through a float.
 
 use super::fault::Fault;
-use super::read::SHAPES;
 
 /// Results are nested no deeper than this; the broker looks at the depth of calls alone.
 const DEPTH_MAX: usize = 128;
@@ -19,7 +18,9 @@ pub(super) fn response(result: &str) -> Result<Vec<u8>, Fault> {
         out,
     };
     writer.value(0)?;
-    writer.out.extend_from_slice(b"</param></params></methodResponse>\n");
+    writer
+        .out
+        .extend_from_slice(b"</param></params></methodResponse>\n");
     Ok(writer.out)
 }
 
@@ -53,6 +54,17 @@ pub(super) fn escape(text: &str, out: &mut Vec<u8>) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// An object that stands for something else.
+enum Shape {
+    Text {
+        element: &'static str,
+        text: String,
+        end: usize,
+    },
+    /// Where the object within starts, and where the whole ends.
+    Literal { start: usize, end: usize },
 }
 
 struct Writer<'a> {
@@ -99,71 +111,23 @@ impl Writer<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<(), Fault> {
-        if self.shape(depth)? {
-            return Ok(());
-        }
-        self.put("<struct>");
-        self.at += 1;
-        while self.peek() != b'}' {
-            let name = self.name();
-            self.put("<member><name>");
-            escape(&name, &mut self.out)?;
-            self.put("</name>");
-            self.value(depth + 1)?;
-            self.put("</member>");
-            self.skip_comma();
-        }
-        self.at += 1;
-        self.put("</struct>");
-        Ok(())
-    }
-
-    /// Writes an object that stands for something else; false: it is a plain one, and nothing was
-    /// read or written.
-    fn shape(&mut self, depth: usize) -> Result<bool, Fault> {
-        let start = self.at;
-        self.at += 1;
-        if self.peek() == b'"' {
-            let name = self.name();
-            if SHAPES.contains(&&*name) {
-                let is_done = match &*name {
-                    "$literal" if self.peek() == b'{' => {
-                        self.literal(depth)?;
-                        true
-                    }
-                    "$base64" if self.peek() == b'"' => {
-                        let text = self.string();
-                        self.text_element("base64", &text)
-                    }
-                    "$datetime" if self.peek() == b'"' => {
-                        let text = self.string();
-                        // The form of the specification, which every client reads.
-                        let date = text.get(..10).map(|date| date.replace('-', ""));
-                        let time = text.get(10..).filter(|time| time.starts_with('T'));
-                        match (date, time) {
-                            (Some(date), Some(time)) => {
-                                self.text_element("dateTime.iso8601", &format!("{date}{time}"))
-                            }
-                            _ => false,
-                        }
-                    }
-                    _ => false,
-                };
-                if is_done && self.peek() == b'}' {
-                    self.at += 1;
-                    return Ok(true);
-                }
-                // Whatever was written belongs to an object that is none of the shapes.
-                let written = self.out.len();
-                debug_assert!(written > 0);
+        match self.shape() {
+            None => self.members(depth),
+            Some(Shape::Text { element, text, end }) => {
+                self.at = end;
+                self.put(&format!("<{element}>{text}</{element}>"));
+                Ok(())
+            }
+            Some(Shape::Literal { start, end }) => {
+                self.at = start;
+                self.members(depth)?;
+                self.at = end;
+                Ok(())
             }
         }
-        self.at = start;
-        Ok(false)
     }
 
-    /// The object within `$literal`, as it is.
-    fn literal(&mut self, depth: usize) -> Result<(), Fault> {
+    fn members(&mut self, depth: usize) -> Result<(), Fault> {
         self.put("<struct>");
         self.at += 1;
         while self.peek() != b'}' {
@@ -180,12 +144,69 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn text_element(&mut self, kind: &str, text: &str) -> bool {
-        if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'<' && b != b'&') {
-            return false;
+    /// Looks whether the object here stands for something else. Neither reads on nor writes.
+    fn shape(&mut self) -> Option<Shape> {
+        let here = self.at;
+        let shape = self.look_for_shape();
+        self.at = here;
+        shape
+    }
+
+    fn look_for_shape(&mut self) -> Option<Shape> {
+        self.at += 1;
+        if self.peek() != b'"' || self.json.get(self.at + 1) != Some(&b'$') {
+            return None;
         }
-        self.put(&format!("<{kind}>{text}</{kind}>"));
-        true
+        let name = self.name();
+        let first = self.peek();
+        let start = self.at;
+        let (element, text) = match (&*name, first) {
+            ("$literal", b'{') => {
+                self.skip_object();
+                let end = self.end_of_single()?;
+                return Some(Shape::Literal { start, end });
+            }
+            ("$base64", b'"') => ("base64", self.string()),
+            ("$datetime", b'"') => {
+                // The form of the specification, which every client reads.
+                let text = self.string();
+                let (date, time) = text.split_once('T')?;
+                (
+                    "dateTime.iso8601",
+                    format!("{}T{time}", date.replace('-', "")),
+                )
+            }
+            _ => return None,
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=:.-".contains(&byte);
+        let end = self.end_of_single()?;
+        let is_plain = text.bytes().all(is_plain);
+        is_plain.then_some(Shape::Text { element, text, end })
+    }
+
+    /// Behind the object whose only member was just read.
+    fn end_of_single(&mut self) -> Option<usize> {
+        (self.peek() == b'}').then_some(self.at + 1)
+    }
+
+    /// Goes behind an object without looking at it.
+    fn skip_object(&mut self) {
+        let mut depth = 0;
+        loop {
+            match self.json[self.at] {
+                b'"' => {
+                    self.skip_string();
+                    continue;
+                }
+                b'{' => depth += 1,
+                b'}' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
     }
 
     fn number(&mut self) {
@@ -221,6 +242,13 @@ impl Writer<'_> {
 
     fn string(&mut self) -> String {
         let start = self.at;
+        self.skip_string();
+        // Lone surrogates, which JSON can write and UTF-8 can't, are the only way to fail.
+        serde_json::from_slice(&self.json[start..self.at])
+            .unwrap_or_else(|_| String::from_utf8_lossy(&self.json[start + 1..self.at - 1]).into())
+    }
+
+    fn skip_string(&mut self) {
         self.at += 1;
         loop {
             match self.json[self.at] {
@@ -230,9 +258,6 @@ impl Writer<'_> {
             }
         }
         self.at += 1;
-        // Lone surrogates, which JSON can write and UTF-8 can't, are the only way to fail.
-        serde_json::from_slice(&self.json[start..self.at])
-            .unwrap_or_else(|_| String::from_utf8_lossy(&self.json[start + 1..self.at - 1]).into())
     }
 
     fn skip_comma(&mut self) {
@@ -251,5 +276,102 @@ impl Writer<'_> {
 
     fn put(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(json: &str) -> Result<String, Fault> {
+        let text = String::from_utf8(response(json)?).unwrap();
+        let (_, text) = text.split_once("<param>").unwrap();
+        let (text, _) = text.split_once("</param>").unwrap();
+        let text = text.strip_prefix("<value>").unwrap();
+        Ok(text.strip_suffix("</value>").unwrap().to_owned())
+    }
+
+    #[test]
+    fn every_json_type_becomes_xml() {
+        for (json, xml) in [
+            ("5", "<int>5</int>"),
+            ("-2147483648", "<int>-2147483648</int>"),
+            ("2147483648", "<i8>2147483648</i8>"),
+            (
+                "123456789012345678901234567890",
+                "<biginteger>123456789012345678901234567890</biginteger>",
+            ),
+            ("1.50", "<double>1.50</double>"),
+            ("1E5", "<double>1E5</double>"),
+            (" true ", "<boolean>1</boolean>"),
+            ("false", "<boolean>0</boolean>"),
+            ("null", "<nil/>"),
+            (
+                r#""a<&>\"\u00e9\r\n""#,
+                "<string>a&lt;&amp;&gt;\"é&#13;\n</string>",
+            ),
+            (
+                "[ 1 , [] ]",
+                "<array><data><value><int>1</int></value><value><array><data></data></array></value></data></array>",
+            ),
+            ("{}", "<struct></struct>"),
+            (
+                r#"{"a" : {"b":[]}, "c":1}"#,
+                "<struct><member><name>a</name><value><struct><member><name>b</name><value><array><data></data></array></value></member></struct></value></member><member><name>c</name><value><int>1</int></value></member></struct>",
+            ),
+            (r#"{"$base64":"AAE="}"#, "<base64>AAE=</base64>"),
+            (
+                r#"{ "$datetime" : "2026-01-31T23:59:58" }"#,
+                "<dateTime.iso8601>20260131T23:59:58</dateTime.iso8601>",
+            ),
+            (
+                r#"{"$literal":{"$base64":"x"}}"#,
+                "<struct><member><name>$base64</name><value><string>x</string></value></member></struct>",
+            ),
+            (
+                r#"{"$base64":"x","y":1}"#,
+                "<struct><member><name>$base64</name><value><string>x</string></value></member><member><name>y</name><value><int>1</int></value></member></struct>",
+            ),
+            (
+                r#"{"$datetime":"soon"}"#,
+                "<struct><member><name>$datetime</name><value><string>soon</string></value></member></struct>",
+            ),
+            (
+                r#"{"$base64":"<x/>"}"#,
+                "<struct><member><name>$base64</name><value><string>&lt;x/&gt;</string></value></member></struct>",
+            ),
+        ] {
+            assert_eq!(value(json).as_deref(), Ok(xml), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_xml_cannot_hold_is_a_fault() {
+        let fault = value(r#""\u0000""#).unwrap_err();
+        assert!(fault.text.contains("U+0000"), "{}", fault.text);
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        assert!(value(&deep).unwrap_err().text.contains("nested"));
+    }
+
+    #[test]
+    fn literals_within_literals_take_no_longer_than_their_length() {
+        let open = r#"{"$literal":{"a":"#.repeat(60);
+        let close = r#"},"x":1}"#.repeat(60);
+        assert!(value(&format!("{open}1{close}")).is_ok());
+    }
+
+    #[test]
+    fn what_was_read_is_written_as_it_was() {
+        let inner = "<struct><member><name>a</name><value><array><data><value><int>-5</int></value>\
+            <value><i8>4294967296</i8></value><value><base64>AAE=</base64></value><value><nil/></value>\
+            <value><dateTime.iso8601>20260131T23:59:58</dateTime.iso8601></value>\
+            <value><struct><member><name>$literal</name><value><struct></struct></value></member></struct></value>\
+            <value><double>0.1</double></value></data></array></value></member></struct>";
+        let call = format!(
+            "<methodCall><methodName>m</methodName><params><param><value>{inner}</value></param></params></methodCall>"
+        );
+        let params = crate::xmlrpc::read::read(call.as_bytes()).unwrap().params;
+        let result = params.strip_prefix('[').unwrap().strip_suffix(']').unwrap();
+        assert_eq!(value(result).as_deref(), Ok(inner));
     }
 }

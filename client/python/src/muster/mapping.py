@@ -298,6 +298,12 @@ class MapIterator(Iterator[Any]):
             while self._next_start in self._early:
                 start = self._next_start
                 self._add(start, *self._early.pop(start))
+        return self.next_ready(None)
+
+    def next_ready(self, default: Any) -> Any:
+        """The next result if it is there already, else `default`."""
+        if not self._ready:
+            return default
         result, failure = self._ready.popleft()
         if failure is not None:
             raise failure

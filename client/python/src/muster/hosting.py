@@ -1,0 +1,322 @@
+"""Functions on offer and their calls: from parameters to an answer, without any socket."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import inside, shipped, wire
+from .errors import CallError
+from .records import ERROR, FRAMES, Call
+
+TRACEBACK_CHARS_MAX = 64 << 10
+DOC_CHARS_MAX = 16 << 10
+
+
+class ItemTimeout(BaseException):
+    """Raised inside a function by the alarm; no `except Exception` of its own stops it."""
+
+
+@dataclass
+class Answer:
+    """What a call came to. `body` is a result or an error object as JSON."""
+
+    body: bytes
+    frames: list[Any]
+    is_error: bool
+    items: int
+    service_us: int
+
+
+class Functions:
+    """The functions of a worker, by name."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self.worker = ""
+        self.host = socket.gethostname()
+        #: Told before each item of a timed chunk: when it has to be done, or 0.
+        self.expect: Callable[[float], None] = lambda deadline: None
+
+    def add(self, name: str, function: Callable[..., Any]) -> None:
+        """Offers a function. Raises `ValueError` when another one has the name."""
+        if self._functions.setdefault(name, function) != function:
+            raise ValueError(f"method {name} is claimed by two functions")
+
+    def add_all(self, source: Any, prefix: str = "") -> None:
+        """Offers what `source` is: a function, a module, a file or module name, an object with
+        methods, a mapping of names to functions, or a list of these.
+        """
+        for name, function in _functions_of(source):
+            self.add(prefix + name, function)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The functions as a registration tells them."""
+        return [_describe(name, function) for name, function in sorted(self._functions.items())]
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def run(self, call: Call, is_cancelled: Callable[[], bool]) -> Answer:
+        """Runs one call or chunk; never raises an `Exception`."""
+        started = time.perf_counter_ns()
+        items = 1
+        takes_frames = bool(call.flags & FRAMES)
+        try:
+            function = self._functions.get(call.method)
+            if function is None:
+                raise CallError(-32601, "Method not found", {"reason": f"not offered by {self.worker}"})
+            inside.enter(_call_id(call.dispatch), None, is_cancelled)
+            as_bytes = _as_is if call.method == shipped.METHOD else bytes
+            params = self._read(call, as_bytes)
+            if call.items:
+                items = len(params)
+                body, frames = self._run_chunk(function, params, call.remaining_ms, takes_frames)
+            else:
+                result = function(**params) if isinstance(params, dict) else function(*params)
+                body, frames = wire.encode(_settle(result), takes_frames)
+            is_error = False
+        except Exception as error:
+            body, frames, is_error = json.dumps(self.describe_error(error)).encode(), [], True
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            body, frames, is_error = json.dumps(self.describe_error(error)).encode(), [], True
+        finally:
+            inside.leave()
+        return Answer(body, frames, is_error, items, (time.perf_counter_ns() - started) // 1000)
+
+    def _read(self, call: Call, as_bytes: Callable[[memoryview], Any]) -> Any:
+        if not len(call.params):
+            return []
+        text = bytes(call.params)
+        try:
+            params = json.loads(text)
+            if call.frames or b'"$' in text:
+                params = wire.restore(params, call.frames, as_bytes)
+        except (ValueError, RecursionError) as error:
+            raise CallError(-32602, "Invalid params", {"reason": str(error)}) from None
+        return params
+
+    def _run_chunk(
+        self, function: Callable[..., Any], items: list[Any], timeout_ms: int, takes_frames: bool
+    ) -> tuple[bytes, list[Any]]:
+        results: list[Any] = []
+        failures: dict[int, Any] = {}
+        feed = iter(items)
+        is_async = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
+        run = (lambda item: _settle(function(item))) if is_async else function
+        with self._alarm(timeout_ms) as timed:
+            while len(results) < len(items):
+                try:
+                    # `extend` keeps what came before an exception, so its place is the length.
+                    results.extend(map(timed(run), feed))
+                    if len(results) < len(items):
+                        raise RuntimeError("the function raised StopIteration")
+                except (Exception, ItemTimeout, SystemExit) as error:
+                    failures[len(results)] = self.describe_error(error)
+                    results.append(None)
+        if not failures:
+            quick = _quick_chunk(results)
+            if quick is not None:
+                return quick, []
+        return self._encode_chunk(results, failures, takes_frames)
+
+    def _encode_chunk(
+        self, results: list[Any], failures: dict[int, Any], takes_frames: bool
+    ) -> tuple[bytes, list[Any]]:
+        parts: list[Any] = []
+        for at, result in enumerate(results):
+            failure = failures.get(at)
+            if failure is None:
+                try:
+                    wire.encode(result, takes_frames)
+                    parts.append({"result": result})
+                    continue
+                except Exception as error:
+                    failure = self.describe_error(error)
+            parts.append({"error": failure})
+        return wire.encode(parts, takes_frames)
+
+    @contextmanager
+    def _alarm(self, timeout_ms: int) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+        """Gives a wrapper under which a function is interrupted after `timeout_ms`."""
+        if not timeout_ms or threading.current_thread() is not threading.main_thread():
+            yield lambda function: function
+            return
+        seconds = timeout_ms / 1000
+
+        def expire(*_: Any) -> None:
+            raise ItemTimeout
+
+        def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+            def run(item: Any) -> Any:
+                # Code that does not come back to Python is ended by the supervisor.
+                self.expect(time.monotonic() + seconds)
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                try:
+                    return function(item)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+
+            return run
+
+        before = signal.signal(signal.SIGALRM, expire)
+        try:
+            yield timed
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.expect(0.0)
+            signal.signal(signal.SIGALRM, before)
+
+    def describe_error(self, error: BaseException) -> dict[str, Any]:
+        """An exception as a JSON-RPC error object."""
+        where = {"worker": self.worker, "host": self.host, "pid": os.getpid()}
+        if isinstance(error, ItemTimeout):
+            return {"code": -32001, "message": "DeadlineExceeded", "data": {"state": "running", **where}}
+        if type(error) is CallError and error.code in (-32601, -32602):
+            return {"code": error.code, "message": error.message, "data": {**error.data, **where}}
+        kind = type(error)
+        plain = kind.__module__ in ("builtins", "__main__")
+        name = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+        try:
+            message = str(error)
+        except Exception as second:
+            message = f"<its text raised {type(second).__name__}>"
+        data = {"type": name, "message": message, "traceback": _traceback(error), **where}
+        packed = getattr(error, "__muster_pickle__", None)
+        if packed is not None:
+            data["pickle"] = packed
+        return {"code": -32000, "message": f"{name}: {message}" if message else name, "data": data}
+
+
+def _as_is(frame: memoryview) -> memoryview:
+    return frame
+
+
+def _settle(result: Any) -> Any:
+    """Runs a coroutine to its end, and a generator into a list."""
+    if isinstance(result, types.CoroutineType):
+        return asyncio.run(result)
+    if isinstance(result, types.GeneratorType):
+        return list(result)
+    return result
+
+
+def _quick_chunk(results: list[Any]) -> bytes | None:
+    """The answer to a chunk whose results are all plain numbers; the quickest way to text."""
+    kinds = set(map(type, results))
+    if not results or not kinds <= {int, float}:
+        return None
+    text = repr(results)[1:-1]
+    if float in kinds and "n" in text:
+        return None  # nan, inf
+    return '[{{"result":{}}}]'.format(text.replace(", ", '},{"result":')).encode()
+
+
+def _call_id(dispatch: bytes) -> str:
+    return f"c{int.from_bytes(dispatch[8:16], 'little')}"
+
+
+def _traceback(error: BaseException) -> str:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, shipped.__file__):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))[-TRACEBACK_CHARS_MAX:]
+
+
+def _functions_of(source: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    if isinstance(source, (str, Path)):
+        source = load(str(source))
+    if isinstance(source, types.ModuleType):
+        yield from _public(source)
+    elif isinstance(source, dict):
+        yield from source.items()
+    elif inspect.isroutine(source) or hasattr(source, "__wrapped__"):
+        yield source.__name__, source
+    elif isinstance(source, (list, tuple, set, frozenset)):
+        for part in source:
+            yield from _functions_of(part)
+    elif isinstance(source, Iterable) or isinstance(source, type):
+        raise TypeError(f"{source!r:.80} offers no functions")
+    else:
+        yield from _methods(source)
+
+
+def _public(module: types.ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """`__all__` if there is one; else the module's own public functions, and the public methods of
+    its instances of classes defined in it."""
+    listed = getattr(module, "__all__", None)
+    for name in listed if listed is not None else [name for name in vars(module) if not name.startswith("_")]:
+        value = getattr(module, name)
+        if isinstance(value, (type, types.ModuleType)):
+            continue
+        if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
+            # The C half of a module such as `operator` is called `_operator`.
+            own = (module.__name__, f"_{module.__name__}")
+            if listed is not None or getattr(value, "__module__", None) in own:
+                yield name, value
+        elif type(value).__module__ == module.__name__:
+            yield from _methods(value)
+
+
+def _methods(instance: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name in dir(type(instance)):
+        plain = inspect.getattr_static(type(instance), name)
+        if not name.startswith("_") and isinstance(plain, (types.FunctionType, classmethod, staticmethod)):
+            yield name, getattr(instance, name)
+
+
+def load(path: str) -> types.ModuleType:
+    """Imports a file, or a module by its name."""
+    if not (path.endswith(".py") or os.sep in path):
+        return importlib.import_module(path)
+    file = Path(path).resolve()
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    # The standard library's module of that name stays what it is.
+    name = f"muster_{file.stem}" if file.stem in sys.modules else file.stem
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _describe(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": name, "doc": (inspect.getdoc(function) or "")[:DOC_CHARS_MAX]}
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        parameters = None  # type: ignore[assignment]
+    if parameters is not None:
+        described["params"] = [
+            {
+                "name": {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name,
+                "optional": p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.default is not p.empty,
+            }
+            for p in parameters
+        ]
+    described["chunks"] = name != shipped.METHOD
+    if getattr(function, "__muster_once__", False):
+        described["once"] = True
+    return described
+
+
+__all__ = ["ERROR", "Answer", "Functions", "ItemTimeout", "load"]

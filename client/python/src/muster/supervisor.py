@@ -1,0 +1,379 @@
+"""The supervisor of a Python worker: the control link, and a process for each slot.
+
+It runs no user code, so it answers the broker whatever the functions do. A slot's process that dies is
+replaced under the same name; one that is told to stop a call it cannot leave is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+import zmq
+
+from . import __version__, records, slot
+from .connection import Target
+from .door import open_dealer
+from .errors import CallError, MusterError
+from .hosting import Functions
+from .records import Command
+
+#: Heartbeats without an answer before the broker is taken for gone.
+MISSED_MAX = 3
+#: Crashes within so many seconds before a slot waits, and how long at most.
+CRASHES_FREE, CRASHES_SECONDS, BACKOFF_MAX = 3, 5.0, 30.0
+#: How long past its deadline an item may run before its process is ended, in seconds.
+ITEM_GRACE = 1.0
+#: How long slots may take to finish when the worker drains, in seconds.
+GRACE = 30.0
+
+
+class Refused(MusterError):
+    """The broker does not take this worker."""
+
+
+class Process:
+    """A slot as its supervisor sees it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.board = slot.Board()
+        self.orders: socket.socket | None = None
+        self.restart_at: float | None = 0.0
+        self.is_unwanted = False
+        self.is_killed_on_purpose = False
+        self.crashes: list[float] = []
+
+
+class Supervisor:
+    """Serves `functions` on `slots` processes until it is told to stop."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        target: Target,
+        *,
+        slots: int,
+        name: str | None = None,
+        allow_apply: bool = False,
+        recycle: int | None = None,
+    ) -> None:
+        self._functions = functions
+        self._target = target
+        self._recycle = recycle
+        self._allow_apply = allow_apply
+        self._name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._token = secrets.token_hex(16)
+        self._slots = [Process(number) for number in range(1, slots + 1)]
+        self._own_fds = _open_fds()
+        self._address = target.resolve()
+        if self._address.workers is None:
+            self._address = _ask_doors(self._target, self._address.frontend)
+        self._signals = 0
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._context = zmq.Context()
+        self._control: zmq.Socket[bytes] = open_dealer(self._context, self._address)
+        self._epoch = ""
+        self._heartbeat = 1.0
+        self._beat_at = 0.0
+        self._missed = 0
+        self._drain_until: float | None = None
+        self._poller = zmq.Poller()
+
+    def run(self) -> None:
+        """Serves until a signal or the broker ends it. Raises `Refused`."""
+        handlers = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._control.connect(self._address.workers or "")
+        self._poller.register(self._control, zmq.POLLIN)
+        self._poller.register(self._wake_read, zmq.POLLIN)
+        try:
+            self._register(Command.REGISTER)
+            while self._turn():
+                pass
+            self._control.send(Command.GOODBYE.frame)
+        finally:
+            for process in self._slots:
+                self._kill(process)
+            self._control.close(linger=500)
+            self._context.term()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, _: Any) -> None:
+        self._signals += 1
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass
+
+    def _turn(self) -> bool:
+        now = time.monotonic()
+        if self._signals and self._drain_until is None:
+            self._drain(GRACE)
+        if self._signals > 1:
+            return False
+        self._keep_slots(now)
+        if self._drain_until is not None:
+            is_done = not any(process.pid for process in self._slots)
+            if is_done or now > self._drain_until:
+                return False
+        if now >= self._beat_at:
+            self._beat(now)
+        for found, _ in self._poller.poll(int(self._wait(now) * 1000) + 1):
+            if found is self._control:
+                self._receive()
+            elif found == self._wake_read:
+                os.read(self._wake_read, 64)
+            else:
+                self._heard(next(p for p in self._slots if p.orders and p.orders.fileno() == found))
+        return True
+
+    def _wait(self, now: float) -> float:
+        times = [self._beat_at]
+        for process in self._slots:
+            if not process.pid and process.restart_at is not None:
+                times.append(process.restart_at)
+            deadline = process.board.read()[2]
+            if deadline:
+                times.append(deadline + ITEM_GRACE)
+        return max(0.0, min(times) - now)
+
+    def _beat(self, now: float) -> None:
+        self._beat_at = now + self._heartbeat
+        self._missed += 1
+        if self._missed == MISSED_MAX + 1:
+            print(f"muster: worker {self._name}: no broker; waiting for one", file=sys.stderr)
+            self._find_again()
+        self._control.send(Command.HEARTBEAT.frame)
+
+    def _find_again(self) -> None:
+        """A broker that was started anew may be elsewhere."""
+        try:
+            address = self._target.resolve()
+        except MusterError:
+            return
+        if address.workers and address != self._address:
+            self._control.disconnect(self._address.workers or "")
+            self._address = address
+            self._control.connect(address.workers)
+            for process in self._slots:
+                self._kill(process)
+
+    def _register(self, command: Command) -> None:
+        registration = {
+            "protocol": [records.VERSION, records.VERSION],
+            "token": self._token,
+            "name": self._name,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slots": sum(not process.is_unwanted for process in self._slots),
+            "version": __version__,
+            "methods": self._functions.describe(),
+            "allow_apply": self._allow_apply,
+        }
+        self._control.send_multipart([command.frame, json.dumps(registration).encode()])
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                frames = self._control.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._obey(records.read_command(frames[0]), frames[1] if len(frames) > 1 else b"")
+
+    def _obey(self, command: Command | None, content: bytes) -> None:
+        self._missed = 0
+        if command is Command.WHO:
+            self._register(Command.REGISTER)
+        elif command is Command.WELCOME:
+            self._welcome(json.loads(content))
+        elif command is Command.REFUSED:
+            raise Refused(json.loads(content).get("message", "the broker refuses this worker"))
+        elif command is Command.CANCEL:
+            for number, seq, dispatch in records.unpack_slot_calls(content):
+                self._cancel(number, seq, dispatch)
+        elif command is Command.RECALL:
+            for number, seq, dispatch in records.unpack_slot_calls(content):
+                self._order(number, slot.RECALL, seq, dispatch)
+        elif command is Command.DRAIN:
+            self._drain(int(content or b"0") / 1000 or GRACE)
+        elif command is Command.RESIZE:
+            self._resize(int(content))
+        elif command is Command.RELOAD:
+            for process in self._slots:
+                self._order(process.number, slot.DRAIN)
+
+    def _welcome(self, welcome: dict[str, Any]) -> None:
+        self._name = self._functions.worker = welcome["name"]
+        self._heartbeat = max(0.05, welcome["heartbeat_ms"] / 1000)
+        self._beat_at = min(self._beat_at, time.monotonic() + self._heartbeat)
+        if self._epoch and welcome["epoch"] != self._epoch:
+            for process in self._slots:
+                self._order(process.number, slot.REJOIN)
+        self._epoch = welcome["epoch"]
+
+    def _cancel(self, number: int, seq: int, dispatch: bytes) -> None:
+        process = self._find(number)
+        if process is None:
+            return
+        started, ended, _ = process.board.read()
+        if started == seq and ended != seq:
+            self._kill(process, is_on_purpose=True)
+        else:
+            self._order(number, slot.CANCEL, seq, dispatch)
+
+    def _order(self, number: int, kind: bytes, seq: int = 0, dispatch: bytes = bytes(20)) -> None:
+        process = self._find(number)
+        if process is None or process.orders is None:
+            return
+        try:
+            process.orders.sendall(slot.ORDER.pack(kind, number, seq, dispatch))
+        except OSError:
+            pass  # It has just died; its end will be seen.
+
+    def _find(self, number: int) -> Process | None:
+        return next((process for process in self._slots if process.number == number), None)
+
+    def _drain(self, grace: float) -> None:
+        if self._drain_until is not None:
+            return
+        self._drain_until = time.monotonic() + grace
+        self._control.send(Command.DRAINING.frame)
+        for process in self._slots:
+            process.restart_at = None
+            process.is_unwanted = True
+            self._order(process.number, slot.DRAIN)
+
+    def _resize(self, slots: int) -> None:
+        wanted = [process for process in self._slots if not process.is_unwanted]
+        for process in wanted[slots:]:
+            process.is_unwanted = True
+            self._order(process.number, slot.DRAIN)
+        free = (number for number in range(1, 1 << 20) if self._find(number) is None)
+        self._slots += [Process(next(free)) for _ in range(slots - len(wanted))]
+        self._register(Command.CHANGED)
+
+    # --- processes --------------------------------------------------------------------------
+
+    def _keep_slots(self, now: float) -> None:
+        for process in list(self._slots):
+            deadline = process.board.read()[2]
+            if process.pid and deadline and now > deadline + ITEM_GRACE:
+                self._kill(process)
+            # Processes that would join a broker which does not know their worker yet only wait.
+            is_due = process.restart_at is not None and now >= process.restart_at
+            if not process.pid and is_due and not process.is_unwanted and self._epoch:
+                self._start(process)
+
+    def _start(self, process: Process) -> None:
+        ours, theirs = socket.socketpair()
+        process.board.clear()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._become(process, theirs)
+        theirs.close()
+        process.pid, process.orders = pid, ours
+        process.restart_at = None
+        self._poller.register(ours.fileno(), zmq.POLLIN)
+
+    def _become(self, process: Process, orders: socket.socket) -> NoReturn:
+        """In the new process: let go of everything that is the supervisor's, and serve."""
+        code = 1
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+            kept = {*self._own_fds, orders.fileno()}
+            for fd in _open_fds() - kept:
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+            served = slot.Slot(
+                process.number, self._token, self._address, self._functions, process.board, orders, self._recycle
+            )
+            code = served.run()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Not `sys.exit`: the supervisor's clean-up is not ours.
+            os._exit(code)
+
+    def _heard(self, process: Process) -> None:
+        """The slot answers a recall, or its process has ended."""
+        assert process.orders is not None, "only living slots are polled"
+        try:
+            answer = process.orders.recv(slot.ORDER.size, socket.MSG_WAITALL)
+        except OSError:
+            answer = b""
+        if len(answer) == slot.ORDER.size:
+            kind, number, seq, dispatch = slot.ORDER.unpack(answer)
+            recalled = records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
+            self._control.send_multipart([Command.RECALLED.frame, recalled])
+            return
+        self._ended(process)
+
+    def _kill(self, process: Process, is_on_purpose: bool = False) -> None:
+        if process.pid:
+            process.is_killed_on_purpose = is_on_purpose
+            os.kill(process.pid, signal.SIGKILL)
+            self._ended(process)
+
+    def _ended(self, process: Process) -> None:
+        _, status = os.waitpid(process.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if process.orders is not None:
+            self._poller.unregister(process.orders.fileno())
+            process.orders.close()
+            process.orders = None
+        pid, process.pid = process.pid, 0
+        process.board.clear()
+        on_purpose = process.is_killed_on_purpose or code in (0, slot.EXIT_RECYCLED)
+        process.is_killed_on_purpose = False
+        pause = 0.0 if on_purpose else self._pause(process)
+        if process.is_unwanted:
+            self._slots.remove(process)
+        elif self._drain_until is None:
+            process.restart_at = time.monotonic() + pause
+        if code != slot.EXIT_RECYCLED:
+            lost = {"slot": process.number, "pid": pid, "on_purpose": on_purpose, "backoff_ms": int(pause * 1000)}
+            lost["signal" if code < 0 else "exit_code"] = abs(code)
+            self._control.send_multipart([Command.LOST.frame, json.dumps(lost).encode()])
+
+    def _pause(self, process: Process) -> float:
+        now = time.monotonic()
+        process.crashes = [crash for crash in process.crashes if now - crash < CRASHES_SECONDS] + [now]
+        extra = len(process.crashes) - CRASHES_FREE
+        return 0.0 if extra < 0 else min(0.1 * 2**extra, BACKOFF_MAX)
+
+
+def _open_fds() -> set[int]:
+    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+    return {int(name) for name in os.listdir(folder)}
+
+
+def _ask_doors(target: Target, frontend: str) -> Any:
+    """The broker's other doors, asked for at its frontend."""
+    from dataclasses import replace
+
+    from .pool import ClusterPool
+
+    with ClusterPool(target) as pool:
+        try:
+            doors = pool.request("broker.endpoints").result(5)
+        except CallError as error:
+            raise Refused(f"{frontend} does not tell where workers connect: {error}") from error
+    return replace(target.resolve(), workers=doors["workers"])
