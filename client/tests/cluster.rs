@@ -1,0 +1,420 @@
+//! The `muster` program with a real broker and real workers.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/examples/methods.py");
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The folder of the three programs, the other two built if need be.
+fn programs() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let muster = PathBuf::from(env!("CARGO_BIN_EXE_muster"));
+        let folder = muster.parent().unwrap().to_path_buf();
+        if ["muster-broker", "muster-worker"]
+            .iter()
+            .any(|name| !folder.join(name).is_file())
+        {
+            let built = Command::new(env!("CARGO"))
+                .args([
+                    "build",
+                    "--release",
+                    "--bins",
+                    "-p",
+                    "muster-broker",
+                    "-p",
+                    "muster-worker",
+                ])
+                .arg("--manifest-path")
+                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+                .status();
+            assert!(built.unwrap().success());
+        }
+        folder
+    })
+}
+
+/// A runtime directory and a home of its own; whatever lives there is ended with it.
+struct Place {
+    folder: tempfile::TempDir,
+    /// Started here, by number.
+    pids: Vec<u32>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Place {
+            folder: tempfile::tempdir().unwrap(),
+            pids: Vec::new(),
+        }
+    }
+
+    fn runtime(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(programs().join(program));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.folder.path())
+            .env("MUSTER_RUNTIME_DIR", self.runtime())
+            .env("MUSTER_CLUSTER", "test")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn muster(&self, args: &[&str]) -> Output {
+        self.command("muster").args(args).output().unwrap()
+    }
+
+    /// Runs `muster`, which has to succeed; its output.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.muster(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{args:?}: {:?} {stderr}",
+            output.status
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts `muster up` and waits for its line.
+    fn up(&mut self, args: &[&str]) -> (Child, String) {
+        let mut child = self
+            .command("muster")
+            .arg("up")
+            .args(args)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.pids.push(child.id());
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        (child, line)
+    }
+
+    fn start(&mut self, program: &str, args: &[&str]) -> Child {
+        let mut command = self.command(program);
+        let child = command
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.pids.push(child.id());
+        child
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self
+            .command("muster")
+            .args(["down", "--timeout", "5"])
+            .output();
+        for pid in &self.pids {
+            kill(*pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn kill(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "waiting for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+}
+
+/// Processes of the cluster: of its broker, its workers and their slots.
+fn cluster_pids(place: &Place) -> Vec<u32> {
+    let status: Value = serde_json::from_str(&place.ok(&["status", "--json"])).unwrap();
+    let mut pids = vec![status["pid"].as_u64().unwrap() as u32];
+    for line in place.ok(&["workers", "--json"]).lines() {
+        let worker: Value = serde_json::from_str(line).unwrap();
+        pids.push(worker["pid"].as_u64().unwrap() as u32);
+        let slots = worker["slot_states"].as_array().unwrap();
+        pids.extend(
+            slots
+                .iter()
+                .filter_map(|slot| slot["pid"].as_u64())
+                .map(|pid| pid as u32),
+        );
+    }
+    pids
+}
+
+fn numbers(count: u64) -> String {
+    (0..count).map(|n| format!("{n}\n")).collect()
+}
+
+#[test]
+fn up_serves_until_it_is_interrupted_and_leaves_nothing() {
+    let mut place = Place::new();
+    let (mut up, line) = place.up(&["-n", "2"]);
+    assert!(line.starts_with("ready: 2 slots, "), "{line}");
+    assert!(
+        line.contains("try: muster call multiply 5 3 --cluster test"),
+        "{line}"
+    );
+    assert_eq!(place.ok(&["call", "multiply", "5", "3"]), "15\n");
+    let again = place.muster(&["up"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is up already"));
+    let pids = cluster_pids(&place);
+    assert!(
+        pids.len() >= 4 && pids.iter().all(|pid| is_alive(*pid)),
+        "{pids:?}"
+    );
+    kill(up.id(), rustix::process::Signal::INT);
+    assert_eq!(up.wait().unwrap().code(), Some(0));
+    wait_until("every process to end", || {
+        !pids.iter().any(|pid| is_alive(*pid))
+    });
+    assert!(!place.runtime().join("test").exists());
+}
+
+#[test]
+fn a_detached_cluster_is_listed_and_ended_by_down() {
+    let place = Place::new();
+    let line = place.ok(&["up", "--detach", "-n", "2", "--name", "w", "--json"]);
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&ready["cluster"], &ready["slots"]),
+        (&"test".into(), &2.into())
+    );
+    assert!(
+        place
+            .ok(&["ls"])
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("test")
+    );
+    let worker: Value = serde_json::from_str(&place.ok(&["workers", "--json"])).unwrap();
+    assert_eq!(
+        (&worker["name"], &worker["kind"]),
+        (&"w".into(), &"managed".into())
+    );
+    assert!(place.ok(&["doctor"]).contains("ok   ping"));
+    let pids = cluster_pids(&place);
+    place.ok(&["down"]);
+    wait_until("every process to end", || {
+        !pids.iter().any(|pid| is_alive(*pid))
+    });
+    assert!(!place.runtime().join("test").exists());
+    place.ok(&["down"]);
+    assert_eq!(place.muster(&["doctor"]).status.code(), Some(69));
+    assert_eq!(place.ok(&["ls", "-q"]), "");
+}
+
+#[test]
+fn down_ends_what_was_started_by_hand_and_cleans_up_after_a_dead_broker() {
+    let mut place = Place::new();
+    let mut broker = place.start("muster-broker", &[]);
+    let mut worker = place.start("muster-worker", &["-n", "1"]);
+    place.ok(&["wait", "--slots", "1", "--timeout", "60"]);
+    place.ok(&["down"]);
+    assert_eq!(broker.wait().unwrap().code(), Some(0));
+    assert_eq!(worker.wait().unwrap().code(), Some(0));
+    let mut broker = place.start("muster-broker", &[]);
+    place.ok(&["wait", "--slots", "0", "--timeout", "60"]);
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    let list = place.ok(&["ls", "--json"]);
+    assert!(list.contains(r#""state":"stale""#), "{list}");
+    place.ok(&["down"]);
+    assert!(!place.runtime().join("test").exists());
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_ends_everything() {
+    let place = Place::new();
+    let file = place.folder.path().join("broken.py");
+    std::fs::write(&file, "def f(:\n").unwrap();
+    for mode in [&["up"][..], &["up", "--detach"]] {
+        let mut args = mode.to_vec();
+        args.extend(["--python", file.to_str().unwrap()]);
+        let output = place.muster(&args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("broken.py"), "{stderr}");
+        assert!(
+            matches!(output.status.code(), Some(1 | 2)),
+            "{:?}",
+            output.status
+        );
+        assert!(!place.runtime().join("test").exists());
+    }
+}
+
+#[test]
+fn python_functions_are_described_called_and_blamed() {
+    let mut place = Place::new();
+    let (_up, line) = place.up(&["-n", "4", "--python", EXAMPLES]);
+    assert!(line.starts_with("ready: 4 slots, 4 methods"), "{line}");
+    assert_eq!(
+        place.ok(&["methods", "--long"]),
+        "Method -- f1\n  Signature: ['t', 'x', 'y']\n  Help : Sleep t seconds, then return x + y + 3.\n\
+         Method -- is_even\n  Signature: ['n']\n  Help : Return True if n is even.\n\
+         Method -- is_odd\n  Signature: ['n']\n  Help : Return True if n is odd.\n\
+         Method -- multiply\n  Signature: ['x', 'y']\n  Help : Return x times y.\n"
+    );
+    let answers: Vec<_> = (0..10)
+        .map(|n: u32| place.ok(&["call", "is_even", &n.to_string()]))
+        .collect();
+    let expected: Vec<_> = (0..10).map(|n| format!("{}\n", n % 2 == 0)).collect();
+    assert_eq!(answers, expected);
+    assert_eq!(
+        place.ok(&["call", "multiply", "-p", "x=5", "-p", "y=3"]),
+        "15\n"
+    );
+    let output = place.muster(&["call", "is_even", "\"x\""]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr.contains("TypeError") && stderr.contains("methods.py"),
+        "{stderr}"
+    );
+    let output = place.muster(&["call", "multiply", "1"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("TypeError"));
+    assert_eq!(output.status.code(), Some(1));
+    let output = place.muster(&["call", "nope"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("-32601"));
+    assert_eq!(output.status.code(), Some(1));
+    let output = place.muster(&["call", "f1", "60", "1", "1", "--timeout", "200ms"]);
+    assert_eq!(output.status.code(), Some(124));
+}
+
+#[test]
+fn a_map_survives_the_deaths_of_its_slots() {
+    let mut place = Place::new();
+    let (_up, _) = place.up(&["-n", "2"]);
+    let input = numbers(200_000);
+    let mut map = place.command("muster");
+    let mut map = map
+        .args(["map", "echo", "-q"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = map.stdin.take().unwrap();
+    let (first, rest) = input.split_at(input.len() / 2);
+    stdin.write_all(first.as_bytes()).unwrap();
+    let slots = place.ok(&["workers", "--slots", "--json"]);
+    for line in slots.lines() {
+        let slot: Value = serde_json::from_str(line).unwrap();
+        kill(
+            slot["pid"].as_u64().unwrap() as u32,
+            rustix::process::Signal::KILL,
+        );
+    }
+    let rest = rest.to_owned();
+    let feeder = std::thread::spawn(move || stdin.write_all(rest.as_bytes()));
+    let mut answers = String::new();
+    map.stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut answers)
+        .unwrap();
+    assert_eq!(map.wait().unwrap().code(), Some(0));
+    feeder.join().unwrap().unwrap();
+    assert!(answers == input, "the answers differ from the items");
+}
+
+#[test]
+fn a_map_carries_on_when_the_broker_is_killed_and_started_again() {
+    let mut place = Place::new();
+    let mut broker = place.start("muster-broker", &[]);
+    let _worker = place.start("muster-worker", &["-n", "2"]);
+    place.ok(&["wait", "--slots", "2", "--timeout", "60"]);
+    let mut map = place.command("muster");
+    let mut map = map
+        .args(["map", "sleep", "-q"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = map.stdin.take().unwrap();
+    stdin.write_all("0.01\n".repeat(100).as_bytes()).unwrap();
+    let mut lines = BufReader::new(map.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "0.01");
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    let _broker = place.start("muster-broker", &[]);
+    stdin.write_all("0.001\n".repeat(100).as_bytes()).unwrap();
+    drop(stdin);
+    let answers: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(answers.len(), 199);
+    assert!(answers[..99].iter().all(|answer| answer == "0.01"));
+    assert!(answers[99..].iter().all(|answer| answer == "0.001"));
+    assert_eq!(map.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_interrupted_map_leaves_no_call_behind() {
+    let mut place = Place::new();
+    let (_up, _) = place.up(&["-n", "2"]);
+    let mut map = place.command("muster");
+    let mut map = map
+        .args(["map", "sleep"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    map.stdin
+        .as_mut()
+        .unwrap()
+        .write_all("60\n".repeat(50).as_bytes())
+        .unwrap();
+    let calls = |state: &str| {
+        let status: Value = serde_json::from_str(&place.ok(&["status", "--json"])).unwrap();
+        status["calls"][state].as_u64().unwrap()
+    };
+    wait_until("two calls to run", || calls("running") == 2);
+    kill(map.id(), rustix::process::Signal::INT);
+    assert_eq!(map.wait().unwrap().code(), Some(130));
+    wait_until("no call to be left", || {
+        calls("running") + calls("queued") == 0
+    });
+    // And the slots that were in the middle of one work again.
+    assert_eq!(
+        place.ok(&["call", "add", "1", "2", "--timeout", "30"]),
+        "3\n"
+    );
+}
+
+#[test]
+fn a_call_to_every_worker_and_to_one_by_name() {
+    let mut place = Place::new();
+    let (_up, _) = place.up(&["-n", "1", "--name", "a"]);
+    let _b = place.start("muster-worker", &["-n", "1", "--name", "b"]);
+    place.ok(&["wait", "--slots", "2", "--timeout", "60"]);
+    let pids: Vec<u64> = serde_json::from_str(&place.ok(&["call", "pid", "--all"])).unwrap();
+    assert_eq!(pids.len(), 2);
+    for (name, pid) in ["a", "b"].iter().zip(&pids) {
+        assert_eq!(place.ok(&["call", "pid", "--to", name]), format!("{pid}\n"));
+    }
+    let lines = place.ok(&["call", "pid", "--all", "--json"]);
+    let first = lines.lines().next().unwrap();
+    assert_eq!(first, format!(r#"{{"worker":"a","result":{}}}"#, pids[0]));
+}
