@@ -5,7 +5,7 @@ use muster_proto::rpc::read_reply;
 use muster_proto::runtime::{CLUSTER_DEFAULT, RuntimeDir};
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket, SocketError};
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Pauses between two looks, the first and the longest: a broker that starts is found soon, one
@@ -128,9 +128,12 @@ impl Finder {
                     self.reason = format!("no broker runs in {}", dir.path().display());
                     return Ok(None);
                 }
-                self.read_file(dir.connection_path())
+                self.read_file(&dir.connection_path())
             }
-            BrokerAddress::File(path) => self.read_file(path.clone()),
+            BrokerAddress::File(path) => {
+                let path = path.clone();
+                self.read_file(&path)
+            }
             BrokerAddress::Connection(connection) => Ok(Some(Found::of(connection))),
             BrokerAddress::Frontend(frontend) => {
                 self.reason = format!("nobody answers at {frontend}");
@@ -141,8 +144,8 @@ impl Finder {
         }
     }
 
-    fn read_file(&mut self, path: PathBuf) -> Result<Option<Found>, FindError> {
-        match Connection::read(&path) {
+    fn read_file(&mut self, path: &Path) -> Result<Option<Found>, FindError> {
+        match Connection::read(path) {
             Ok(connection) => Ok(Some(Found::of(&connection))),
             Err(ConnectionError::Missing { .. }) => {
                 self.reason = format!("there is no connection file {}", path.display());

@@ -89,7 +89,10 @@ fn described(mut native: Native, names: &[&str], doc: &str) -> Native {
 }
 
 fn hello(name: Option<String>) -> String {
-    format!("Hello, {}!", name.as_deref().unwrap_or("World"))
+    name.map_or_else(
+        || "Hello, World!".to_owned(),
+        |name| format!("Hello, {name}!"),
+    )
 }
 
 fn echo(call: &CallContext<'_>, x: Box<RawValue>) -> Result<Box<RawValue>, CallError> {
@@ -212,10 +215,8 @@ fn fibonacci(n: u64) -> Result<Box<RawValue>, CallError> {
 }
 
 fn fail(message: Option<String>) -> Result<(), CallError> {
-    Err(CallError::failed(
-        "Failure",
-        message.as_deref().unwrap_or("as asked"),
-    ))
+    let message = message.unwrap_or_else(|| "as asked".to_owned());
+    Err(CallError::failed("Failure", message))
 }
 
 #[cfg(test)]

@@ -322,7 +322,7 @@ mod tests {
         output.take(b"o\n\xff\n", &mut |line: &str| lines.push(line.to_owned()));
         assert_eq!(lines, ["one", "two", "\u{fffd}"]);
         output.take(&[b'x'; 10_000], &mut |line: &str| {
-            assert_eq!(line.len(), 10_000)
+            assert_eq!(line.len(), 10_000);
         });
         assert_eq!(output.tail().len(), limits::STDERR_TAIL_BYTES_MAX);
     }

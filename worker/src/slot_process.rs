@@ -60,7 +60,7 @@ pub(crate) enum Order {
 }
 
 /// From a slot process to the supervisor.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
     /// Whether the call with this number was given back.

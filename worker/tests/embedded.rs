@@ -179,7 +179,7 @@ fn attachments_go_both_ways_and_a_missing_one_is_named() {
             call.attach(reversed)
         })
         .function("keys", |value: serde_json::Value| {
-            Json(value.as_object().map(|object| object.len()))
+            Json(value.as_object().map(serde_json::Map::len))
         });
     let _worker = start(&broker, worker);
     broker.await_slots(1);
@@ -229,7 +229,7 @@ fn a_recall_gives_back_what_has_not_started_and_nothing_else() {
         broker.command(Command::Recall, vec![name]);
     }
     // The call that runs started before or after: only it may be either.
-    assert_eq!(broker.recalled()[0].given_back, false);
+    assert!(!broker.recalled()[0].given_back);
     let running = broker.recalled()[0];
     let parked = broker.recalled()[0];
     assert!(parked.given_back && parked.call.seq == 4);

@@ -20,7 +20,10 @@ pub(crate) struct Keeper {
 
 enum State {
     /// It serves.
-    Up { python: Python, started: Instant },
+    Up {
+        python: Box<Python>,
+        started: Instant,
+    },
     /// It ended; its successor starts then.
     Down { until: Instant },
 }
@@ -31,7 +34,7 @@ impl Keeper {
         let now = Instant::now();
         let state = match python {
             Some(python) => State::Up {
-                python,
+                python: Box::new(python),
                 started: now,
             },
             None => State::Down { until: now },
@@ -93,7 +96,10 @@ impl Keeper {
             Ok((Some(hello), python)) => {
                 let (pid, version) = (python.pid(), &hello.python);
                 log::debug!("slot={label} pid={pid}: Python {version} is ready");
-                self.state = State::Up { python, started };
+                self.state = State::Up {
+                    python: Box::new(python),
+                    started,
+                };
                 true
             }
             Ok((None, _)) => false,
