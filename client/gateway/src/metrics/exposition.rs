@@ -47,15 +47,11 @@ impl Exposition {
         sum_s: f64,
         count: u64,
     ) {
-        let mut with_bound = labels.to_vec();
-        for (bound, total) in buckets {
-            let bound = bound.to_string();
-            with_bound.push(("le", &bound));
-            self.line("_bucket", &with_bound, total);
-            with_bound.pop();
+        let bounds: Vec<String> = buckets.iter().map(|(bound, _)| bound.to_string()).collect();
+        for (bound, (_, total)) in bounds.iter().zip(buckets) {
+            self.line("_bucket", &[labels, &[("le", bound)]].concat(), total);
         }
-        with_bound.push(("le", "+Inf"));
-        self.line("_bucket", &with_bound, count);
+        self.line("_bucket", &[labels, &[("le", "+Inf")]].concat(), count);
         self.line("_sum", labels, sum_s);
         self.line("_count", labels, count);
     }

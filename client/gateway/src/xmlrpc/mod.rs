@@ -94,7 +94,9 @@ async fn answer(gateway: &Arc<Gateway>, held: Held) -> (Option<String>, Result<V
         return (Some(method), Err(Fault::of_error(&error)));
     }
     if let Some(described) = described {
-        return (Some(method), signature(gateway, &described, &frame).await);
+        let names: Vec<String> = result_of(&frame).unwrap_or_default();
+        drop(frame);
+        return (Some(method), signature(gateway, &described, &names).await);
     }
     let outcome = match frame.len() <= INLINE_BYTES_MAX {
         true => write_result(&frame),
@@ -139,10 +141,14 @@ fn write_result(frame: &Frame) -> Result<Vec<u8>, Fault> {
     }
 }
 
+fn result_of<T: for<'a> Deserialize<'a>>(frame: &Frame) -> Option<T> {
+    serde_json::from_str(read_reply(frame)?.outcome.ok()?).ok()
+}
+
 /// Puts parameter names into what XML-RPC's introspection wants: a list of signatures, each the
 /// result's type and the parameters' types. The pool's functions declare names and which of them
 /// may be left out, but no types; so there is a signature for each number of arguments.
-async fn signature(gateway: &Gateway, method: &str, frame: &Frame) -> Result<Vec<u8>, Fault> {
+async fn signature(gateway: &Gateway, method: &str, names: &[String]) -> Result<Vec<u8>, Fault> {
     #[derive(Deserialize)]
     struct Param {
         optional: bool,
@@ -152,10 +158,6 @@ async fn signature(gateway: &Gateway, method: &str, frame: &Frame) -> Result<Vec
         name: String,
         params: Option<Vec<Param>>,
     }
-    let names = match read_reply(frame).map(|view| view.outcome) {
-        Some(Ok(names)) => serde_json::from_str::<Vec<String>>(names).unwrap_or_default(),
-        _ => Vec::new(),
-    };
     let methods: Vec<Method> = broker::ask(&*gateway.pool, "broker.methods")
         .await
         .map_err(|failure| Fault::of_failure(&failure))?;
