@@ -16,7 +16,7 @@ struct Point {
 fn main() -> Result<(), muster_worker::WorkerError> {
     let address = match std::env::args().nth(1) {
         Some(frontend) => BrokerAddress::Frontend(frontend),
-        None => BrokerAddress::default(),
+        None => BrokerAddress::from_env(),
     };
     Worker::new()
         .slots(2)
@@ -36,19 +36,17 @@ fn main() -> Result<(), muster_worker::WorkerError> {
         .function("parse", |text: String| text.parse::<i64>())
         .params(["text"])
         .doc("Return the number that text spells.")
-        .function_with_context("reverse", reverse)
+        .function_with_context("reverse", |call: &CallContext<'_>, bytes: Attachment| {
+            let mut reversed = call.bytes(&bytes)?.into_owned();
+            reversed.reverse();
+            call.attach(reversed)
+        })
         .params(["bytes"])
         .doc("Return bytes in reverse order.")
         .function_with_context("collatz", collatz)
         .params(["n"])
         .doc("Return the longest Collatz sequence that starts below n; can be cancelled.")
         .serve(address)
-}
-
-fn reverse(call: &CallContext<'_>, bytes: Attachment) -> Result<Attachment, CallError> {
-    let mut reversed = call.bytes(&bytes)?.into_owned();
-    reversed.reverse();
-    call.attach(reversed)
 }
 
 fn collatz(call: &CallContext<'_>, n: u64) -> Result<u64, CallError> {

@@ -7,5 +7,5 @@ fn main() -> Result<(), WorkerError> {
         .function("square", |x: f64| x * x)
         .params(["x"])
         .doc("Return x times x.")
-        .serve(BrokerAddress::default())
+        .serve(BrokerAddress::from_env())
 }

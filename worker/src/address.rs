@@ -40,6 +40,26 @@ impl Default for BrokerAddress {
     }
 }
 
+impl BrokerAddress {
+    /// What the environment says, in the words of `muster-worker`: a file (`MUSTER_CONNECTION`), a
+    /// frontend (`MUSTER_CONNECT`), or the cluster `MUSTER_CLUSTER` in `MUSTER_RUNTIME_DIR`; where
+    /// it says nothing, the default.
+    pub fn from_env() -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(file) = set("MUSTER_CONNECTION") {
+            return BrokerAddress::File(file.into());
+        }
+        if let Some(frontend) = set("MUSTER_CONNECT") {
+            return BrokerAddress::Frontend(frontend.to_string_lossy().into_owned());
+        }
+        let name = set("MUSTER_CLUSTER").map(|name| name.to_string_lossy().into_owned());
+        BrokerAddress::Cluster {
+            name: name.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned()),
+            runtime_dir: set("MUSTER_RUNTIME_DIR").map(PathBuf::from),
+        }
+    }
+}
+
 impl From<&str> for BrokerAddress {
     fn from(frontend: &str) -> Self {
         BrokerAddress::Frontend(frontend.to_owned())

@@ -112,7 +112,7 @@ mod tests {
         for (flags, flag) in [
             (&["-n", "0"][..], "--slots"),
             (&["--name", "a/b"], "--name"),
-            (&["--grace", "-1"], "--grace"),
+            (&["--grace=-1"], "--grace"),
             (&["--prefix", "x."], "--prefix"),
             (&["--stdin"], "--stdin"),
         ] {
