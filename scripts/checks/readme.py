@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Does what README.md says and compares what comes of it with what README.md shows.
 
-- A block of kind `console` is a terminal. Its lines after `$ ` are run in one bash; what they print,
-  errors included, must be what the block shows. `...` in the output stands for anything.
+- A block of kind `console` is a terminal. Its lines after `$ ` are run in one bash; each must end
+  with 0, and what it prints, errors included, must be what is shown. `...` stands for anything.
 - A block of kind `python FILE` or `text FILE` is saved as that file where the terminal is.
 - A block of kind `rust FILE` or `toml FILE` must be that file of the repository, word for word.
 - In the table of patterns each command of the last column must end with 0.
@@ -128,8 +128,13 @@ def matches(expected, actual):
     return re.fullmatch(pattern, clean, re.DOTALL) is not None
 
 
+def too_slow(_number, _frame):
+    raise TimeoutError(f"the last command took more than {COMMAND_SECONDS_MAX} s")
+
+
 def main():
     build()
+    signal.signal(signal.SIGALRM, too_slow)
     text = (ROOT / "README.md").read_text()
     passed, failed = 0, 0
 
@@ -155,9 +160,9 @@ def main():
                     file.write(block)
             elif kind == "console":
                 for command, expected in commands(block):
-                    output, _ = terminal.run(command)
-                    ok = matches(expected, output)
-                    judge(ok, f"line {number}: `{command}`\n-- shown:\n{expected}\n-- printed:\n{output}")
+                    output, status = terminal.run(command)
+                    ok = status == 0 and matches(expected, output)
+                    judge(ok, f"line {number}: `{command}` ended with {status}\n-- shown:\n{expected}\n-- printed:\n{output}")
         for command in pattern_rows(text):
             output, status = terminal.run(command)
             judge(status == 0, f"`{command}` ended with {status}:\n{output}")
