@@ -59,6 +59,8 @@ pub(crate) enum Sink {
     Map(Arc<Completions<Done>>, Unit),
     /// The raw reply, unread.
     Reply(Arc<Completions<Result<Reply, Error>>>),
+    /// A function that takes frame 0.
+    Call(Box<dyn FnOnce(Result<Frame, Error>) + Send>),
     /// The transport's own question for the broker's status.
     Status,
     /// The transport's own question which methods may run twice.
@@ -84,6 +86,7 @@ impl Entry {
                 reply,
             }),
             Sink::Reply(queue) => queue.push(reply),
+            Sink::Call(done) => done(reply.map(|reply| reply.body)),
             Sink::Status | Sink::Methods | Sink::Nowhere => {}
         }
     }

@@ -6,6 +6,7 @@ mod control;
 pub mod detach;
 mod doctor;
 mod down;
+mod gateway;
 mod ls;
 mod map;
 mod methods;
@@ -92,6 +93,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Scale(args) => control::scale(common, args, out),
         Command::Reload(args) => control::reload(common, args, out),
         Command::Worker(command) => control::worker(common, command, out),
+        Command::Gateway(args) => gateway::run(common, args, out),
         Command::Ls => ls::run(common, out),
         Command::Doctor => doctor::run(common, out),
     }?;
