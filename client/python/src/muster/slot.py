@@ -220,27 +220,32 @@ class Slot:
 
     def _listen(self) -> None:
         """The second thread: what the supervisor says."""
+        unread = b""
         while True:
-            order = b""
-            while len(order) < ORDER.size:
-                part = self._orders.recv(ORDER.size - len(order))
-                if not part:
-                    # No orphans: a slot ends with its supervisor, whatever it is doing.
-                    os._exit(1)
-                order += part
-            kind, slot, seq, dispatch = ORDER.unpack(order)
-            if kind in (REJOIN, DRAIN):
-                os.write(self._wake_write, kind)
-            elif kind == CANCEL:
-                with self._lock:
-                    if seq > self._started:
-                        self._skipped[seq] = "cancelled"
-                    else:
-                        self._cancelled = seq
-            elif kind == RECALL:
-                with self._lock:
-                    is_given_back = seq > self._started
-                    if is_given_back:
-                        self._skipped[seq] = "recalled"
-                answer = GIVEN_BACK if is_given_back else TOO_LATE
-                self._orders.sendall(ORDER.pack(answer, slot, seq, dispatch))
+            part = self._orders.recv(64 << 10)
+            if not part:
+                # No orphans: a slot ends with its supervisor, whatever it is doing.
+                os._exit(1)
+            unread += part
+            whole = len(unread) - len(unread) % ORDER.size
+            answers = [self._obey(*order) for order in ORDER.iter_unpack(unread[:whole])]
+            unread = unread[whole:]
+            # The supervisor always reads, so this cannot block both.
+            self._orders.sendall(b"".join(answers))
+
+    def _obey(self, kind: bytes, slot: int, seq: int, dispatch: bytes) -> bytes:
+        """Obeys an order; what it answers, or nothing."""
+        if kind in (REJOIN, DRAIN):
+            os.write(self._wake_write, kind)
+            return b""
+        with self._lock:
+            is_early = seq > self._started
+            if kind == CANCEL:
+                if is_early:
+                    self._skipped[seq] = "cancelled"
+                else:
+                    self._cancelled = seq
+                return b""
+            if is_early:
+                self._skipped[seq] = "recalled"
+        return ORDER.pack(GIVEN_BACK if is_early else TOO_LATE, slot, seq, dispatch)

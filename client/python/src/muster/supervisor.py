@@ -46,6 +46,8 @@ class Process:
         self.pid = 0
         self.board = slot.Board()
         self.orders: socket.socket | None = None
+        self.unsent = bytearray()
+        self.unread = b""
         self.restart_at: float | None = 0.0
         self.is_unwanted = False
         self.is_killed_on_purpose = False
@@ -133,7 +135,10 @@ class Supervisor:
             elif found == self._wake_read:
                 os.read(self._wake_read, 64)
             else:
-                self._heard(next(p for p in self._slots if p.orders and p.orders.fileno() == found))
+                # None: it was ended in this very turn.
+                process = next((p for p in self._slots if p.orders and p.orders.fileno() == found), None)
+                if process is not None:
+                    self._heard(process)
         return True
 
     def _wait(self, now: float) -> float:
@@ -201,8 +206,7 @@ class Supervisor:
             for number, seq, dispatch in records.unpack_slot_calls(content):
                 self._cancel(number, seq, dispatch)
         elif command is Command.RECALL:
-            for number, seq, dispatch in records.unpack_slot_calls(content):
-                self._order(number, slot.RECALL, seq, dispatch)
+            self._recall(content)
         elif command is Command.DRAIN:
             self._drain(int(content or b"0") / 1000 or GRACE)
         elif command is Command.RESIZE:
@@ -230,14 +234,35 @@ class Supervisor:
         else:
             self._order(number, slot.CANCEL, seq, dispatch)
 
+    def _recall(self, content: bytes) -> None:
+        late = []
+        for number, seq, dispatch in records.unpack_slot_calls(content):
+            process = self._find(number)
+            if process is None or not process.pid or process.board.read()[0] >= seq:
+                late.append(records.pack_recalled(number, seq, dispatch, False))
+            else:
+                self._order(number, slot.RECALL, seq, dispatch)
+        if late:
+            self._control.send_multipart([Command.RECALLED.frame, b"".join(late)])
+
     def _order(self, number: int, kind: bytes, seq: int = 0, dispatch: bytes = bytes(20)) -> None:
         process = self._find(number)
-        if process is None or process.orders is None:
-            return
+        if process is not None and process.orders is not None:
+            process.unsent += slot.ORDER.pack(kind, number, seq, dispatch)
+            self._write(process)
+
+    def _write(self, process: Process) -> None:
+        """Sends a slot what there is, and never waits for it: it may be waiting for us."""
+        assert process.orders is not None, "only living slots are written to"
         try:
-            process.orders.sendall(slot.ORDER.pack(kind, number, seq, dispatch))
+            while process.unsent:
+                del process.unsent[: process.orders.send(process.unsent)]
+        except BlockingIOError:
+            pass
         except OSError:
-            pass  # It has just died; its end will be seen.
+            process.unsent.clear()  # It has just died; its end will be seen.
+        events = zmq.POLLIN | zmq.POLLOUT if process.unsent else zmq.POLLIN
+        self._poller.register(process.orders.fileno(), events)
 
     def _find(self, number: int) -> Process | None:
         return next((process for process in self._slots if process.number == number), None)
@@ -282,7 +307,9 @@ class Supervisor:
         if pid == 0:
             self._become(process, theirs)
         theirs.close()
+        ours.setblocking(False)
         process.pid, process.orders = pid, ours
+        process.unsent, process.unread = bytearray(), b""
         process.restart_at = None
         self._poller.register(ours.fileno(), zmq.POLLIN)
 
@@ -313,18 +340,28 @@ class Supervisor:
             os._exit(code)
 
     def _heard(self, process: Process) -> None:
-        """The slot answers a recall, or its process has ended."""
+        """The slot answers recalls, or its process has ended."""
         assert process.orders is not None, "only living slots are polled"
+        if process.unsent:
+            self._write(process)
         try:
-            answer = process.orders.recv(slot.ORDER.size, socket.MSG_WAITALL)
-        except OSError:
-            answer = b""
-        if len(answer) == slot.ORDER.size:
-            kind, number, seq, dispatch = slot.ORDER.unpack(answer)
-            recalled = records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
-            self._control.send_multipart([Command.RECALLED.frame, recalled])
+            part = process.orders.recv(64 << 10)
+        except BlockingIOError:
             return
-        self._ended(process)
+        except OSError:
+            part = b""
+        if not part:
+            self._ended(process)
+            return
+        process.unread += part
+        whole = len(process.unread) - len(process.unread) % slot.ORDER.size
+        recalled = [
+            records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
+            for kind, number, seq, dispatch in slot.ORDER.iter_unpack(process.unread[:whole])
+        ]
+        process.unread = process.unread[whole:]
+        if recalled:
+            self._control.send_multipart([Command.RECALLED.frame, b"".join(recalled)])
 
     def _kill(self, process: Process, is_on_purpose: bool = False) -> None:
         if process.pid:
