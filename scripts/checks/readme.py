@@ -77,6 +77,8 @@ class Terminal:
             CARGO_TARGET_DIR=str(PROGRAMS.parent),
             # The Python that runs this has pyzmq.
             PATH=os.pathsep.join([str(PROGRAMS), str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]),
+            # Built above: the scripts that the commands start need not look again.
+            MUSTER_BUILT="1",
             NO_COLOR="1",
             LC_ALL="C.UTF-8",
         )
