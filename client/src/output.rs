@@ -1,7 +1,10 @@
 //! Results on standard output, the rest on standard error.
 
 use serde_json::Value;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+
+/// What is written at once.
+const BUFFER_BYTES: usize = 1 << 16;
 
 /// The two streams, and how the user wants them.
 pub struct Output {
@@ -9,7 +12,7 @@ pub struct Output {
     pub json: bool,
     quiet: bool,
     has_color: bool,
-    out: BufWriter<io::Stdout>,
+    buffer: Vec<u8>,
 }
 
 impl Output {
@@ -22,24 +25,53 @@ impl Output {
             json,
             quiet,
             has_color,
-            out: BufWriter::with_capacity(1 << 16, io::stdout()),
+            buffer: Vec::with_capacity(BUFFER_BYTES + (1 << 12)),
         }
     }
 
     /// One line of the result.
+    #[inline]
     pub fn line(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())?;
-        self.out.write_all(b"\n")
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
     }
 
     /// Bytes of the result, as they are.
+    #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+        // A plain buffer: a map writes millions of short lines, two pieces each.
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() < BUFFER_BYTES {
+            Ok(())
+        } else {
+            self.write_buffer()
+        }
     }
 
     /// Hands everything on to whoever reads it.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        if self.buffer.is_empty() {
+            Ok(())
+        } else {
+            self.write_buffer()
+        }
+    }
+
+    fn write_buffer(&mut self) -> io::Result<()> {
+        // Around the standard library's line buffer, which would look for newlines again.
+        let mut rest = &self.buffer[..];
+        while !rest.is_empty() {
+            match rustix::io::write(io::stdout(), rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    self.buffer.clear();
+                    return Err(error.into());
+                }
+            }
+        }
+        self.buffer.clear();
+        Ok(())
     }
 
     /// A remark for a person, on standard error; `-q` silences it.

@@ -140,6 +140,8 @@ fn file_size(input: &Input) -> Option<u64> {
 /// Writes a line for each outcome; how many failed.
 fn print(block: &Block, args: &MapArgs, out: &mut Output) -> io::Result<u64> {
     let mut failed = 0;
+    // Rare, so it is looked for in the block as a whole: white space of a worker's JSON.
+    let has_newline = block.has_newline();
     for outcome in block.outcomes() {
         match outcome {
             ItemOutcome::Result(text) if args.raw_output && text.starts_with('"') => {
@@ -148,16 +150,16 @@ fn print(block: &Block, args: &MapArgs, out: &mut Output) -> io::Result<u64> {
                     Err(_) => out.line(text)?,
                 }
             }
-            // A worker may answer in several lines.
-            ItemOutcome::Result(text) if text.contains('\n') => {
-                out.line(&text.replace('\n', " "))?;
+            ItemOutcome::Result(text) if has_newline => {
+                out.line(&text.replace(['\n', '\r'], " "))?;
             }
             ItemOutcome::Result(text) => out.line(text)?,
             ItemOutcome::Error(error) => {
                 failed += 1;
-                out.bytes(b"{\"error\":")?;
-                out.bytes(error.as_bytes())?;
-                out.bytes(b"}\n")?;
+                out.line(&format!(
+                    "{{\"error\":{}}}",
+                    error.replace(['\n', '\r'], " ")
+                ))?;
             }
         }
     }

@@ -16,6 +16,11 @@ impl<'a> Elements<'a> {
             rest: inside.map_or("", str::trim_start),
         }
     }
+
+    /// Where the first element ends of what stands behind a `[`.
+    pub(super) fn first_end(inside: &[u8]) -> usize {
+        element_end(inside)
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -42,7 +47,8 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Where the element at the start ends: before the next comma outside brackets and strings.
+/// Where the element at the start ends: before the next comma or closing bracket outside
+/// brackets and strings.
 #[inline]
 fn element_end(bytes: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0usize);
@@ -50,7 +56,8 @@ fn element_end(bytes: &[u8]) -> usize {
         match byte {
             b',' if depth == 0 => return at,
             b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'}' | b']' if depth == 0 => return at,
+            b'}' | b']' => depth -= 1,
             b'"' => {
                 at = string_end(bytes, at + 1);
                 continue;

@@ -6,6 +6,7 @@
 //! is cut into pieces and sent again, so that a poison item costs itself alone.
 
 mod block;
+mod chunk;
 mod elements;
 mod feed;
 mod flow;

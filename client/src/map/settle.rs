@@ -1,6 +1,7 @@
 //! What becomes of a finished request: outcomes to keep, or items to send again.
 
 use super::block::{Block, Content};
+use super::chunk::{Chunk, NoChunk};
 use super::{Map, Unit};
 use crate::answer::Reply;
 use crate::error::Error;
@@ -136,6 +137,22 @@ impl Map {
 }
 
 fn read(unit: &Unit, reply: Reply) -> Result<Block, Error> {
+    let (first, items) = (unit.first, unit.items);
+    if unit.is_chunk() {
+        let content = match Chunk::read(reply.body, items) {
+            Ok(chunk) => Content::Chunk(chunk),
+            Err(NoChunk::Failed(error)) => return Err(error.into()),
+            Err(NoChunk::Unreadable) => {
+                let reason = format!("it is no list of {items} outcomes");
+                return Err(Error::BadAnswer { reason });
+            }
+        };
+        return Ok(Block {
+            first,
+            items,
+            content,
+        });
+    }
     let Some(view) = read_reply(&reply.body) else {
         return Err(Error::BadAnswer {
             reason: "it is no JSON-RPC reply".into(),
@@ -144,13 +161,15 @@ fn read(unit: &Unit, reply: Reply) -> Result<Block, Error> {
     let result = view.outcome?;
     let start = result.as_ptr() as usize - reply.body.as_ptr() as usize;
     let span = start..start + result.len();
-    Ok(Block::read(
-        unit.first,
-        unit.items,
-        unit.is_chunk(),
-        reply.body,
+    let content = Content::Result {
+        body: reply.body,
         span,
-    ))
+    };
+    Ok(Block {
+        first,
+        items,
+        content,
+    })
 }
 
 /// The error object of what this side makes up for an item, or the map's own end.
