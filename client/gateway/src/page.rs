@@ -9,22 +9,27 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-const FILES: [(&str, &str, &str); 3] = [
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const FILES: [(&str, &str, &str); 12] = [
+    ("/", HTML, include_str!("page/index.html")),
+    ("/page/page.css", CSS, include_str!("page/page.css")),
+    ("/page/parts.css", CSS, include_str!("page/parts.css")),
+    ("/page/main.js", SCRIPT, include_str!("page/main.js")),
+    ("/page/dom.js", SCRIPT, include_str!("page/dom.js")),
     (
-        "/",
-        "text/html; charset=utf-8",
-        include_str!("page/index.html"),
+        "/page/failures.js",
+        SCRIPT,
+        include_str!("page/failures.js"),
     ),
-    (
-        "/page.css",
-        "text/css; charset=utf-8",
-        include_str!("page/page.css"),
-    ),
-    (
-        "/page.js",
-        "text/javascript; charset=utf-8",
-        include_str!("page/page.js"),
-    ),
+    ("/page/graph.js", SCRIPT, include_str!("page/graph.js")),
+    ("/page/methods.js", SCRIPT, include_str!("page/methods.js")),
+    ("/page/queues.js", SCRIPT, include_str!("page/queues.js")),
+    ("/page/rates.js", SCRIPT, include_str!("page/rates.js")),
+    ("/page/slots.js", SCRIPT, include_str!("page/slots.js")),
+    ("/page/theme.js", SCRIPT, include_str!("page/theme.js")),
 ];
 
 /// The file at this path, if there is one.
@@ -53,6 +58,6 @@ mod tests {
         for inline in ["<style", "style=", "onclick", "javascript:", "<script>"] {
             assert!(!html.contains(inline), "{inline}");
         }
-        assert!(get("/page.js").is_some() && get("/page/../x").is_none());
+        assert!(get("/page/main.js").is_some() && get("/page/../x").is_none());
     }
 }

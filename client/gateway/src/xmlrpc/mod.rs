@@ -89,7 +89,10 @@ async fn answer(gateway: &Arc<Gateway>, held: Held) -> (Option<String>, Result<V
         Ok(frame) => frame,
         Err(fault) => return (Some(method), Err(fault)),
     };
-    if let Some(error) = error_of(&frame) {
+    if let Some(mut error) = error_of(&frame) {
+        if error.data.is_none() && error.code == Code::MethodNotFound.number() {
+            error.message = format!("{}: {method}", error.message);
+        }
         gateway.failures.add(&method, &error);
         return (Some(method), Err(Fault::of_error(&error)));
     }
@@ -151,6 +154,7 @@ fn result_of<T: for<'a> Deserialize<'a>>(frame: &Frame) -> Option<T> {
 async fn signature(gateway: &Gateway, method: &str, names: &[String]) -> Result<Vec<u8>, Fault> {
     #[derive(Deserialize)]
     struct Param {
+        #[serde(default)]
         optional: bool,
     }
     #[derive(Deserialize)]
