@@ -206,6 +206,20 @@ impl Ledger {
         self.entries.retain(|_, entry| !entry.is_own());
     }
 
+    /// The callers' calls, in the order of their numbers; the transport's own stay.
+    pub(crate) fn take_others(&mut self) -> Vec<Entry> {
+        let all = self.take_all();
+        let (own, others) = all.into_iter().partition(Entry::is_own);
+        let own: Vec<Entry> = own;
+        for entry in own {
+            match entry.is_sent {
+                true => drop(self.entries.insert(entry.id, entry)),
+                false => self.insert(entry),
+            }
+        }
+        others
+    }
+
     /// Every call, in the order of their numbers.
     pub(crate) fn take_all(&mut self) -> Vec<Entry> {
         let mut entries: Vec<_> = self.entries.drain().map(|(_, entry)| entry).collect();

@@ -217,6 +217,26 @@ fn a_stopped_map_cancels_what_is_under_way() {
 }
 
 #[test]
+fn a_dropped_map_cancels_even_if_its_client_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = FakeBroker::start(folder.path(), 1, |_| Doing::Nothing);
+    let client = Client::connect(&broker.target()).unwrap();
+    let options = MapOptions {
+        in_flight: Some(2),
+        ..MapOptions::default()
+    };
+    let map = client.map("plain", 0..10, options).unwrap();
+    broker.wait_seen(2);
+    drop(map);
+    drop(client);
+    assert!(
+        broker.wait_seen(4)[2..]
+            .iter()
+            .all(|call| call.method == "broker.cancel")
+    );
+}
+
+#[test]
 fn an_item_that_cannot_be_sent_keeps_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let broker = FakeBroker::start(folder.path(), 1, double);

@@ -4,15 +4,17 @@
 //! the outcome is there. A lost link is opened anew: the broker is asked who it is before anything is
 //! sent again, because calls that must not run twice may go to the same broker only.
 
+mod recovery;
+
 use crate::answer::{Answer, Reply, id_of};
 use crate::error::Error;
 use crate::handle::{Command, Handle};
-use crate::ledger::{Entry, Found, Key, Ledger, Sink};
+use crate::ledger::{Entry, Key, Ledger, Sink};
 use crate::link::{Link, Tag};
 use crate::request;
-use crate::status::{MethodEntry, Status};
+use crate::status::Status;
 use crate::target::{Address, Target};
-use log::{debug, info, warn};
+use log::debug;
 use muster_proto::limits;
 use muster_proto::socket::{Context, Interest, LinkEvent, PollItem, SocketError, poll};
 use rustc_hash::FxHashMap;
@@ -25,14 +27,8 @@ const BURST: usize = 256;
 const LINK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before the broker is looked for again.
 const RETRY: Duration = Duration::from_millis(50);
-/// While calls are unanswered the broker is asked this often whether it is there.
-const PING: Duration = Duration::from_secs(1);
-/// A broker silent for this long is taken for a dead link, whatever TCP says.
-const SILENT_MAX: Duration = Duration::from_secs(15);
-/// How often a new broker is asked for methods that its workers have not registered yet.
-const ASK: Duration = Duration::from_millis(200);
-/// How long its workers may take to register them.
-const ASK_MAX: Duration = Duration::from_secs(10);
+/// How long the end waits for the broker to have the last cancels.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// How far the way to the broker is.
 enum Phase {
@@ -98,6 +94,29 @@ impl Transport {
     /// Works until the last client is gone.
     pub(crate) fn run(mut self) {
         while let Ok(true) = self.turn() {}
+        // Whatever fails here, the end is the same.
+        let _ = self.farewell();
+    }
+
+    /// Sends the last wishes, such as cancels, and waits a moment for the broker to have them.
+    fn farewell(&mut self) -> Result<(), SocketError> {
+        let others = self.ledger.take_others();
+        self.fail(others, &Error::Closed);
+        let deadline = Instant::now() + FAREWELL;
+        while matches!(self.phase, Phase::Ready) && !self.ledger.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_full = self.send()?;
+            if left.is_zero() || (self.receive()? == 0 && self.ledger.is_empty()) {
+                return Ok(());
+            }
+            match &self.link {
+                Some(link) => link.wait(&self.handle.wake, is_full, Some(left))?,
+                None => return Ok(()),
+            }
+            self.handle.wake.drain();
+            self.watch()?;
+        }
+        Ok(())
     }
 
     fn turn(&mut self) -> Result<bool, SocketError> {
@@ -175,37 +194,6 @@ impl Transport {
         Ok(())
     }
 
-    fn ask_status(&mut self) {
-        let id = self.handle.ids(1);
-        self.ledger
-            .insert(request::own(id, "broker.status", Sink::Status));
-        self.ping = Instant::now() + PING;
-    }
-
-    fn ask_methods(&mut self) {
-        let id = self.handle.ids(1);
-        self.ledger
-            .insert(request::own(id, "broker.methods", Sink::Methods));
-    }
-
-    fn lose(&mut self, why: &str, pause: Duration) {
-        let now = Instant::now();
-        if matches!(self.phase, Phase::Ready) {
-            self.lost = Some(now);
-            let patience = self.patience.as_secs();
-            if self.ledger.has_calls() {
-                warn!("lost the broker ({why}); waiting up to {patience} s for it");
-            } else {
-                info!("lost the broker ({why})");
-            }
-            self.handle.set_presence(None, None);
-        }
-        self.link = None;
-        self.asking = None;
-        self.ledger.drop_own();
-        self.phase = Phase::Down { retry: now + pause };
-    }
-
     fn receive(&mut self) -> Result<usize, SocketError> {
         for received in 0..BURST {
             let Some(link) = &mut self.link else {
@@ -254,45 +242,6 @@ impl Transport {
         }
     }
 
-    /// The broker has told who it is.
-    fn found(&mut self, status: Status) {
-        if matches!(self.phase, Phase::Opening { .. }) {
-            let now = Instant::now();
-            self.phase = Phase::Ready;
-            let away = self.lost.take().map_or(Duration::ZERO, |lost| now - lost);
-            let known = self.epoch.as_ref();
-            if known.is_some() {
-                info!("the broker is back after {} ms", away.as_millis());
-            }
-            let is_same = known == Some(&status.epoch) && !status.epoch.is_empty();
-            let found = Found {
-                is_same,
-                away,
-                once: &self.once,
-            };
-            let unknown = self.ledger.resend(&found);
-            self.fail(unknown, &Error::UnknownOutcome);
-            self.asking = self.ledger.has_asked().then_some((now, now));
-        }
-        self.epoch = Some(status.epoch.clone());
-        self.handle.set_presence(Some(status), None);
-    }
-
-    fn learn(&mut self, flags: Vec<MethodEntry>) {
-        self.once
-            .extend(flags.into_iter().map(|method| (method.name, method.once)));
-        let found = Found {
-            is_same: false,
-            away: Duration::ZERO,
-            once: &self.once,
-        };
-        let unknown = self.ledger.resend_asked(&found);
-        self.fail(unknown, &Error::UnknownOutcome);
-        if !self.ledger.has_asked() {
-            self.asking = None;
-        }
-    }
-
     fn fail(&self, entries: Vec<Entry>, error: &Error) {
         for entry in entries {
             self.handle.forget(&entry);
@@ -336,67 +285,7 @@ impl Transport {
             Phase::Ready => self.ping(now),
             _ => {}
         }
-        if let Some((since, _)) = self.asking.filter(|(_, next)| *next <= now) {
-            if now - since >= ASK_MAX {
-                self.asking = None;
-                let unknown = self.ledger.take_asked();
-                self.fail(unknown, &Error::UnknownOutcome);
-            } else {
-                self.asking = Some((since, now + ASK));
-                self.ask_methods();
-            }
-        }
-    }
-
-    fn ping(&mut self, now: Instant) {
-        if now < self.ping {
-            return;
-        }
-        if !self.ledger.has_calls() {
-            // Nobody waits, so nobody cares; and silence counts from the next question.
-            self.ping = now + PING;
-            self.heard = now;
-            return;
-        }
-        if now - self.heard >= SILENT_MAX {
-            self.lose("it is silent", Duration::ZERO);
-            return;
-        }
-        if self.once.is_empty() {
-            // Known in advance, calls can go on at once when the broker is restarted.
-            self.ask_methods();
-        }
-        self.ask_status();
-    }
-
-    fn reopen(&mut self, now: Instant) {
-        let opened = self
-            .target
-            .resolve()
-            .and_then(|address| Link::open(&self.context, address).map_err(Error::from));
-        match opened {
-            Ok(link) => {
-                self.link = Some(link);
-                self.phase = Phase::Opening {
-                    until: now + LINK_TIMEOUT,
-                };
-            }
-            Err(error) => {
-                self.handle.set_presence(None, Some(error));
-                self.phase = Phase::Down { retry: now + RETRY };
-            }
-        }
-    }
-
-    /// The broker did not come back in time.
-    fn give_up(&mut self, waited: Duration) {
-        for entry in self.ledger.take_all() {
-            let error = match entry.is_sent && entry.is_once {
-                true => Error::UnknownOutcome,
-                false => Error::BrokerLost { waited },
-            };
-            self.fail(vec![entry], &error);
-        }
+        self.keep_asking(now);
     }
 
     fn sleep(&mut self, is_full: bool) -> Result<(), SocketError> {
