@@ -47,11 +47,20 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 None
             }
             Found::Live(id) => {
+                let held = self.calls.get_mut(id);
+                let held = held.expect("a live key names an open call");
+                let grows = call.request.bytes().saturating_sub(held.bytes as usize);
+                let room = self
+                    .config
+                    .queued_bytes_max
+                    .saturating_sub(self.queued_bytes);
+                if held.state == CallState::Queued && grows > room {
+                    let (limit, max) = ("queued_bytes", self.config.queued_bytes_max);
+                    let failure = Failure::Overloaded { limit, max };
+                    self.refuse(client, call.request, Origin::Single, failure);
+                    return None;
+                }
                 self.totals.reattached += 1;
-                let held = self
-                    .calls
-                    .get_mut(id)
-                    .expect("a live key names an open call");
                 let before = std::mem::replace(&mut held.client, client);
                 let bytes = u32::try_from(call.request.bytes()).unwrap_or(u32::MAX);
                 let bytes_before = std::mem::replace(&mut held.bytes, bytes);

@@ -2,18 +2,17 @@
 
 use crate::call::CallState;
 use crate::event::CancelTarget;
-use crate::slot::DispatchedState;
+use crate::slot::{Dispatched, DispatchedState};
 use crate::{Action, Core, Failure, Outcome, Reply, Request, SlotId, WorkerKind};
 use muster_proto::id::{CallId, DispatchId};
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// The deadline of a call passed.
     pub(crate) fn expire(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else {
+        if self.calls.get(id).is_none() {
             return;
-        };
-        let was_running = matches!(call.state, CallState::Dispatched { .. });
-        self.abandon(id);
+        }
+        let was_running = self.abandon(id);
         self.finish(
             id,
             Outcome::Failed(Failure::DeadlineExceeded { was_running }),
@@ -32,24 +31,30 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    /// Leaves a dispatch to its slot: its answer will only free the slot.
-    pub(crate) fn abandon_dispatch(&mut self, slot_id: SlotId, call: CallId) {
-        let Some(slot) = self.slots.get_mut(&slot_id) else {
-            return;
+    /// Takes a call off its slot, so that it can be finished at once: a running one is cancelled on
+    /// its worker. `true`: it had been handed over.
+    pub(crate) fn abandon(&mut self, id: CallId) -> bool {
+        let state = self.calls.get(id).map(|call| call.state);
+        let Some(CallState::Dispatched { slot: slot_id }) = state else {
+            return false;
         };
-        let Some(held) = slot
-            .in_flight
-            .iter_mut()
-            .find(|d| d.call == call && d.state != DispatchedState::Abandoned)
-        else {
-            return;
-        };
+        let slot = self.slots.get_mut(&slot_id);
+        let slot = slot.expect("a dispatched call's slot exists");
+        let holds = |d: &Dispatched| d.call == id && d.state != DispatchedState::Abandoned;
+        let at = slot.in_flight.iter().position(holds);
+        let at = at.expect("a dispatched call is held by its slot");
+        if self.withdraw(slot_id, at) {
+            return false;
+        }
+        let slot = self.slots.get_mut(&slot_id).expect("it was there above");
+        let held = &mut slot.in_flight[at];
+        // Its answer will only free the slot.
         held.state = DispatchedState::Abandoned;
         if slot.kind == WorkerKind::Managed {
             let (seq, attempt) = (held.seq, held.attempt);
             let dispatch = DispatchId {
                 epoch: self.config.epoch,
-                call,
+                call: id,
                 attempt,
             };
             self.actions.push_back(Action::Cancel {
@@ -58,5 +63,33 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 dispatch,
             });
         }
+        true
+    }
+
+    /// Undoes a dispatch that the caller has not seen yet.
+    fn withdraw(&mut self, slot_id: SlotId, at: usize) -> bool {
+        let held = self.slots[&slot_id].in_flight[at];
+        if !self.unsend(&held) {
+            return false;
+        }
+        let slot = self.slots.get_mut(&slot_id).expect("it was there above");
+        slot.take(at, self.now);
+        self.unfed.push(slot_id);
+        self.rank(slot_id);
+        true
+    }
+
+    /// Takes the action of a dispatch back, if the caller has not seen it yet. Once its call or its
+    /// slot is gone it could not be performed any more.
+    pub(crate) fn unsend(&mut self, held: &Dispatched) -> bool {
+        if held.at != self.now {
+            return false;
+        }
+        let is_it = |action: &Action<Q, R>| {
+            matches!(action, Action::Dispatch { dispatch, .. }
+                if dispatch.call == held.call && dispatch.attempt == held.attempt)
+        };
+        let pending = self.actions.iter().rposition(is_it);
+        pending.is_some_and(|pending| self.actions.remove(pending).is_some())
     }
 }

@@ -1,6 +1,5 @@
 //! Clients as the core sees them: a connection with open calls.
 
-use crate::call::CallState;
 use crate::timer::Due;
 use crate::{ClientId, Core, Failure, Outcome, Reply, Request};
 use muster_proto::id::CallId;
@@ -102,17 +101,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.abandon(id);
         let by = "its client left".into();
         self.finish(id, Outcome::Failed(Failure::Cancelled { by }));
-    }
-
-    /// Takes a call off its queue or slot, so that it can be finished at once: a waiting one is
-    /// taken out, a running one cancelled on its worker.
-    pub(crate) fn abandon(&mut self, id: CallId) {
-        let Some(call) = self.calls.get(id) else {
-            return;
-        };
-        if let CallState::Dispatched { slot } = call.state {
-            self.abandon_dispatch(slot, id);
-        }
     }
 }
 

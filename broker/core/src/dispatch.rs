@@ -87,6 +87,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// The first call of these classes is another one, and may be one that busy slots can take,
     /// or makes room for such a one of another class.
     pub(crate) fn settle_stirred(&mut self) {
+        while let Some(slot) = self.unfed.pop() {
+            if self.slots.contains_key(&slot) {
+                self.feed(slot);
+            }
+        }
         while let Some(class) = self.stirred.pop() {
             if self.classes.get(class).is_none() {
                 continue;

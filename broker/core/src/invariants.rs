@@ -1,6 +1,6 @@
 //! What must hold after every event. Scans everything: for tests and the simulation.
 
-use crate::call::{CallState, Origin};
+use crate::call::{Call, CallState, Origin};
 use crate::slot::DispatchedState;
 use crate::timer::Due;
 use crate::{Core, MonoTime, Reply, Request};
@@ -94,7 +94,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             let open = open_by_class.get(&id).copied().unwrap_or(0);
             assert_eq!(open, class.open_calls, "open calls of class {}", id.0);
         }
-        assert!(self.queued_calls <= self.config.queued_calls_max + self.slots.len() * 256);
+        // What comes back from a slot is not turned away.
+        let is_fresh = |call: &Call<Q>| call.state == CallState::Queued && call.dispatches == 0;
+        let fresh = self.calls.iter().filter(|(_, call)| is_fresh(call));
+        let (mut count, mut bytes) = (0, 0);
+        for (_, call) in fresh {
+            count += 1;
+            bytes += call.bytes as usize;
+        }
+        assert!(count <= self.config.queued_calls_max, "queued calls");
+        assert!(bytes <= self.config.queued_bytes_max, "queued bytes");
     }
 
     fn check_slots(&self) {

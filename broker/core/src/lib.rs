@@ -104,6 +104,8 @@ pub struct Core<Q, R> {
     addressed: BTreeMap<Box<str>, Addressed>,
     /// How many of them have waiting calls.
     addressed_waiting: usize,
+    /// Slots that a dispatch was taken off again during this event.
+    unfed: Vec<SlotId>,
     /// Classes whose first waiting call has become another one during this event.
     stirred: Vec<ClassId>,
     groups: GroupTable,
@@ -146,6 +148,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             classes: ClassTable::default(),
             addressed: BTreeMap::new(),
             addressed_waiting: 0,
+            unfed: Vec::new(),
             stirred: Vec::new(),
             groups: GroupTable::default(),
             workers: FxHashMap::default(),

@@ -169,14 +169,23 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let is_crash = ending.reason != EndReason::OnPurpose;
         let mut classes = Vec::new();
         let mut charged = Vec::new();
-        for (at, lost) in slot.in_flight.iter().enumerate() {
+        let mut handed_over = Vec::with_capacity(slot.in_flight.len());
+        for lost in &slot.in_flight {
+            if lost.state != DispatchedState::Abandoned && self.unsend(lost) {
+                classes.push(lost.class);
+                self.put_back(lost.call, false);
+            } else {
+                handed_over.push(lost);
+            }
+        }
+        for (at, &lost) in handed_over.iter().enumerate() {
             if lost.state == DispatchedState::Abandoned {
                 continue;
             }
             let call = self.calls.get(lost.call);
             let call = call.expect("an open dispatch holds its call");
             let was_flushed = lost.expected_us.is_none_or(|us| us >= FLUSHED_FROM_US);
-            let is_culprit = at == 0 && (slot.in_flight.len() == 1 || was_flushed);
+            let is_culprit = at == 0 && (handed_over.len() == 1 || was_flushed);
             classes.push(lost.class);
             // What may have started and must not start again ends here, whoever was to blame.
             if (is_crash && is_culprit) || self.runs_once(call) {

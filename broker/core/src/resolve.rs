@@ -67,13 +67,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     ) {
         let id = taken.call;
         let items = self.calls.get(id).map_or(1, |call| call.items);
+        // A raw body names no method that could be unknown.
+        let is_call = is_json(&self.classes[taken.class].target);
         match verdict {
             Verdict::Result | Verdict::Error => {
                 self.learn(taken.class, took, items);
                 let is_error = verdict == Verdict::Error;
                 self.finish(id, Outcome::Replied { reply, is_error });
             }
-            Verdict::MethodNotFound if kind == WorkerKind::Lane => {
+            Verdict::MethodNotFound if kind == WorkerKind::Lane && is_call => {
                 self.classes[taken.class].refused_by.insert(slot_id);
                 if let Some(slot) = self.slots.get_mut(&slot_id) {
                     slot.refused.insert(taken.class);
@@ -187,10 +189,24 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     outcome,
                 });
             }
+            Origin::Notification if call.admitted == self.now => {
+                self.acknowledge_anyway(id, call.request);
+            }
             Origin::Single | Origin::Notification | Origin::SilentItem => {}
             Origin::Item { batch, index } => {
                 self.item_ended(batch, index, call.request, Some(outcome), is_gone);
             }
+        }
+    }
+
+    /// A notification that has ended may be one whose acknowledgement the caller has not seen yet,
+    /// and could not perform any more without the request.
+    fn acknowledge_anyway(&mut self, id: CallId, request: Q) {
+        let is_it = |action: &Action<Q, R>| matches!(action, Action::Acknowledge { call, .. } if *call == id);
+        if let Some(pending) = self.actions.iter().rposition(is_it)
+            && let Action::Acknowledge { client, .. } = self.actions[pending]
+        {
+            self.actions[pending] = Action::AcknowledgeRefused { client, request };
         }
     }
 

@@ -250,6 +250,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         })
     }
 
+    /// How many calls wait for a target.
+    pub fn queued_for(&self, target: &Target) -> usize {
+        let class = self.classes.find(target);
+        class.map_or(0, |class| self.classes[class].queue.len())
+    }
+
     /// The open call with this id.
     pub fn call(&self, id: CallId) -> Option<CallStatus> {
         let call = self.calls.get(id)?;

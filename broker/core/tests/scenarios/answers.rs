@@ -58,8 +58,8 @@ fn answers_that_hold_no_dispatch_are_dropped() {
 #[test]
 fn the_answer_of_a_lost_attempt_is_dropped() {
     let mut story = Story::pool(config(), &[1, 1], &["m"]);
-    story.submit(1, call("m")).slot_gone(11);
-    story.says(&["run c1.1 s11#1", "run c1.2 s21#1"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.slot_gone(11).says(&["run c1.2 s21#1"]);
     story.reply(11, 1, 1, 10).reply(21, 1, 1, 10).says(&[]);
     story.reply(21, 1, 2, 10).says(&["k1 c1 =1"]);
 }
@@ -231,4 +231,18 @@ fn a_notification_is_acknowledged_and_its_answer_swallowed() {
         ..call("nope")
     };
     story.submit(1, unknown).says(&["k1 ack refused"]);
+}
+
+#[test]
+fn a_call_whose_deadline_passes_as_its_turn_comes_is_not_handed_over() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story
+        .submit(1, call("m"))
+        .submit(1, in_ms(20))
+        .submit(1, call("m"));
+    story.says(&["run c1.1 s11#1"]);
+    // The answer comes at the very moment, before any wake-up for the deadline.
+    story.now = story.now.after_micros(20_000);
+    story.reply(11, 1, 1, 20_000);
+    story.says(&["k1 c1 =1", "k1 c2 expired queued", "run c3.1 s11#3"]);
 }

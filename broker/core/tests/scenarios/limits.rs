@@ -51,6 +51,24 @@ fn a_keyed_call_found_again_counts_with_its_new_bytes() {
 }
 
 #[test]
+fn it_can_not_grow_beyond_the_cap() {
+    let config = Config {
+        queued_bytes_max: 25,
+        ..config()
+    };
+    let mut story = Story::pool(config, &[1], &["m"]);
+    story.submit(1, call("m")).submit(1, keyed("m", "a"));
+    let longer = NewCall {
+        request: Body(26),
+        ..keyed("m", "a")
+    };
+    story.submit(2, longer);
+    story.says(&["run c1.1 s11#1", "k2 c0 overloaded queued_bytes 25"]);
+    story.reply(11, 1, 1, 9_000).reply(11, 2, 1, 9_000);
+    story.says(&["k1 c1 =1", "run c2.1 s11#2", "k1 c2 =2"]);
+}
+
+#[test]
 fn one_clients_open_calls_are_capped() {
     let config = Config {
         client_calls_max: 2,
@@ -173,10 +191,20 @@ fn a_drain_is_over_when_the_last_call_expires() {
 #[test]
 fn a_call_lost_during_a_drain_runs_again() {
     let mut story = Story::pool(config(), &[1, 1], &["m"]);
-    story
-        .submit(1, call("m"))
-        .drain(Duration::from_secs(9))
-        .slot_gone(11);
-    story.says(&["run c1.1 s11#1", "run c1.2 s21#1"]);
+    story.submit(1, call("m")).drain(Duration::from_secs(9));
+    story.says(&["run c1.1 s11#1"]);
+    story.slot_gone(11).says(&["run c1.2 s21#1"]);
     story.reply(21, 1, 2, 9).says(&["k1 c1 =1", "drained"]);
+}
+
+#[test]
+fn a_notification_that_ends_as_it_comes_is_acknowledged_all_the_same() {
+    let mut story = Story::new();
+    let silent = NewCall {
+        is_notification: true,
+        ..call("nope")
+    };
+    // The settling time is over, and nobody has told the core so.
+    story.now = story.now.after_micros(3_000_000);
+    story.submit(1, silent).says(&["k1 ack refused"]);
 }
