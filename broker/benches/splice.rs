@@ -23,6 +23,7 @@ fn main() {
     if env::args().any(|arg| arg == "--list") {
         return;
     }
+    // Part of a row's name, to run those alone.
     let only = env::var("BENCH_ONLY").unwrap_or_default();
     for transport in ["tcp", "ipc"] {
         for (lanes, in_flight, bytes, calls) in [
@@ -105,7 +106,7 @@ fn compare(transport: &str, lanes: usize, in_flight: usize, bytes: usize, calls:
             let rate = run(sockets, in_flight, bytes, calls);
             // A tick is 10 ms.
             cpu_us[way] += (peers.cpu_ticks() - before) as f64 * 1e4 / (calls * ROUNDS) as f64;
-            ways_push(&mut ways, way, rate);
+            ways[way].push(rate);
             rate
         });
         ratios.push(rates[1] / rates[0]);
@@ -160,10 +161,6 @@ fn run(sockets: &[Socket], in_flight: usize, bytes: usize, calls: usize) -> f64 
         }
     }
     received as f64 / start.elapsed().as_secs_f64()
-}
-
-fn ways_push(ways: &mut [Vec<f64>; 2], way: usize, rate: f64) {
-    ways[way].push(rate);
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -92,7 +92,15 @@ impl Joint {
 
     /// Whether time alone can end it.
     pub fn needs_watch(&self) -> bool {
-        self.handshake.is_some() || self.silence.is_asked() || self.ending.is_some()
+        self.handshake.is_some()
+            || self.silence.is_asked()
+            || self.ending.is_some()
+            || self.is_stuck()
+    }
+
+    /// Whether a peer that should answer PINGs takes nothing at the moment.
+    fn is_stuck(&self) -> bool {
+        self.dialect.answers_pings && self.is_ready() && self.down.is_blocked()
     }
 
     /// Takes note of a change of one of its sockets.
@@ -144,6 +152,9 @@ impl Joint {
             .is_some_and(|handshake| tick >= handshake.due)
         {
             return Err(GoneReason::HandshakeTimeout);
+        }
+        if self.is_stuck() {
+            self.silence.stuck(self.down.passed(), tick);
         }
         if self.silence.is_asked() {
             let arrived = self.down.written().saturating_sub(peer.unsent_bytes());

@@ -22,6 +22,7 @@ mod joint;
 mod link;
 mod listener;
 mod pipe;
+mod shared;
 mod silence;
 mod thread;
 mod wire;
@@ -31,23 +32,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use muster_proto::limits;
-use muster_proto::socket::Wake;
 
 pub use event::{Arrival, DialId, GoneReason, LinkId, Origin, PeerProcess, SpliceEvent};
 
 use crate::epoll::Epoll;
 use address::Address;
 use door::Door;
-use event::Events;
 use flow::Spares;
 use link::Common;
 use listener::Listener;
-use thread::{Command, Shared, SpliceThread};
+use shared::{Command, Shared};
+use thread::SpliceThread;
 
 /// The grain of the splice's timeouts.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -168,14 +168,7 @@ impl Splice {
             .map(|listener| listener.bound().to_owned())
             .collect();
         let start = || -> io::Result<(Arc<Shared>, JoinHandle<()>)> {
-            let shared = Arc::new(Shared {
-                events: Events::new()?,
-                commands: std::sync::Mutex::default(),
-                wake: Wake::new()?,
-                is_stopped: AtomicBool::new(false),
-                links: AtomicUsize::new(0),
-                strangers: AtomicU64::new(0),
-            });
+            let shared = Arc::new(Shared::new()?);
             let common = Common {
                 epoll: Epoll::new()?,
                 spares: Spares::default(),

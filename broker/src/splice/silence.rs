@@ -1,8 +1,8 @@
 //! Whether a peer that says nothing is gone.
 //!
-//! Only a peer that was asked (the DEALER's PING) can be silent. The clock runs from when the PING
-//! has reached it, as far as the kernel can tell, and stands while a large frame in front of the
-//! PING is still moving. Time is counted in ticks of the thread, so that what passed while the
+//! Only a peer that was asked (the DEALER's PING) can be silent, or one that takes nothing of what
+//! is sent. The clock runs from when the PING has reached it, as far as the kernel can tell, and
+//! stands while a large frame in front of the PING is still moving. Time is counted in ticks of the thread, so that what passed while the
 //! whole process was frozen is nobody's silence.
 
 /// A relay (a tunnel, a proxy) takes bytes long before the peer has them, and the kernel counts
@@ -19,11 +19,12 @@ pub(super) struct Silence {
     asked: Option<Asked>,
 }
 
-/// A question without an answer so far.
+/// A question without an answer so far, or bytes that the peer has yet to take.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     /// Where it ends in the stream to the peer.
     end: u64,
+    wants_answer: bool,
     has_arrived: bool,
     /// The farthest that the stream was seen to have arrived.
     arrived: u64,
@@ -49,13 +50,14 @@ impl Silence {
 
     /// A question was passed on; it ends at byte `passed` of the stream.
     pub fn asked(&mut self, passed: u64, tick: u64) {
-        let asked = Asked {
-            end: passed,
-            has_arrived: false,
-            arrived: 0,
-            since: tick,
-        };
-        self.asked.get_or_insert(asked);
+        if self.asked.is_none_or(|asked| !asked.wants_answer) {
+            self.asked = Some(Asked::new(passed, true, tick));
+        }
+    }
+
+    /// The line is full at byte `passed` of the stream, so that no question gets through.
+    pub fn stuck(&mut self, passed: u64, tick: u64) {
+        self.asked.get_or_insert(Asked::new(passed, false, tick));
     }
 
     /// Whether there is something to judge.
@@ -73,6 +75,10 @@ impl Silence {
             asked.since = tick;
         } else if !asked.has_arrived {
             if arrived >= asked.end {
+                if !asked.wants_answer {
+                    self.asked = None;
+                    return false;
+                }
                 asked.has_arrived = true;
                 asked.since = tick;
             } else if arrived > asked.arrived {
@@ -80,9 +86,23 @@ impl Silence {
                 asked.since = tick;
             }
         }
-        let in_front = asked.end.saturating_sub(self.passed_at_sign);
-        let granted = self.ticks_max + in_front / RELAYED_BYTES_PER_TICK;
-        tick - asked.since >= granted
+        let relayed = match asked.wants_answer {
+            true => asked.end.saturating_sub(self.passed_at_sign),
+            false => 0,
+        };
+        tick - asked.since >= self.ticks_max + relayed / RELAYED_BYTES_PER_TICK
+    }
+}
+
+impl Asked {
+    fn new(end: u64, wants_answer: bool, tick: u64) -> Self {
+        Asked {
+            end,
+            wants_answer,
+            has_arrived: false,
+            arrived: 0,
+            since: tick,
+        }
     }
 }
 
@@ -146,5 +166,29 @@ mod tests {
         assert!(!silence.is_over(9 << 20, true, 1));
         assert!(!silence.is_over(9 << 20, true, 44));
         assert!(silence.is_over(9 << 20, true, 45));
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_gone_and_one_that_takes_a_little_is_not() {
+        let mut silence = Silence::new(12);
+        silence.stuck(100_000, 0);
+        assert!(!silence.is_over(5_000, true, 1));
+        assert!(!silence.is_over(6_000, true, 12));
+        // It took all of that; what follows is another matter, and nothing was asked.
+        assert!(!silence.is_over(100_000, true, 20));
+        assert!(!silence.is_asked());
+        silence.stuck(200_000, 20);
+        assert!(!silence.is_over(150_000, true, 21));
+        assert!(silence.is_over(150_000, true, 33));
+    }
+
+    #[test]
+    fn a_question_behind_a_full_line_waits_for_its_answer() {
+        let mut silence = Silence::new(12);
+        silence.stuck(100, 0);
+        silence.asked(109, 1);
+        assert!(!silence.is_over(109, true, 2));
+        assert!(silence.is_asked());
+        assert!(silence.is_over(109, true, 14));
     }
 }

@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use muster_proto::socket::Wake;
 use rustc_hash::FxHashMap;
 
 use super::TICK;
-use super::address::Address;
 use super::dial::{self, Attempt, Dial};
-use super::event::{DialId, Events, GoneReason, LinkId, Origin, SpliceEvent, Stranger};
+use super::event::{DialId, GoneReason, LinkId, Origin, SpliceEvent, Stranger};
 use super::link::{Caller, Common, End, Link, Side, Turn};
 use super::listener::{Accepted, Listener, Nothing};
+use super::shared::{Command, Shared};
 use super::wire::Wire;
 use crate::epoll::{Change, Changes, Interest};
 
@@ -30,43 +28,7 @@ const ACCEPTS_MAX: usize = 64;
 /// Pause of the listeners when descriptors have run out.
 const EXHAUSTED_TICKS: u64 = 4;
 
-/// What the loop asks of the thread.
-pub(super) enum Command {
-    Close(LinkId),
-    Dial {
-        id: DialId,
-        endpoint: String,
-        address: Address,
-        curve: bool,
-    },
-    Undial(DialId),
-    Resolved {
-        id: DialId,
-        found: Vec<SocketAddr>,
-    },
-}
-
-/// What the loop and the thread share.
-pub(super) struct Shared {
-    pub events: Events,
-    pub commands: Mutex<Vec<Command>>,
-    pub wake: Wake,
-    pub is_stopped: AtomicBool,
-    pub links: AtomicUsize,
-    pub strangers: AtomicU64,
-}
-
-impl Shared {
-    pub fn command(&self, command: Command) {
-        // A panic elsewhere leaves a whole list behind.
-        self.commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(command);
-        self.wake.wake();
-    }
-}
-
+/// Everything that the thread owns: listeners, links, dials, and what is due.
 pub(super) struct SpliceThread {
     shared: Arc<Shared>,
     common: Common,
@@ -232,15 +194,7 @@ impl SpliceThread {
     }
 
     fn obey(&mut self) {
-        let commands = {
-            let mut commands = self
-                .shared
-                .commands
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *commands)
-        };
-        for command in commands {
+        for command in self.shared.take_commands() {
             match command {
                 Command::Close(link) => self.end(link.0, End::Known(GoneReason::Closed)),
                 Command::Dial {

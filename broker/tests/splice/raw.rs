@@ -1,0 +1,137 @@
+//! A ZMTP peer made of bytes: as old, as slow and as hostile as a test needs it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::rig::PATIENCE;
+
+pub const MORE: u8 = 1;
+const LONG: u8 = 2;
+pub const COMMAND: u8 = 4;
+
+/// The first ten bytes of every greeting since ZMTP 2.
+pub const SIGNATURE: [u8; 10] = [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F];
+
+pub struct RawPeer {
+    pub stream: TcpStream,
+}
+
+/// A whole greeting of version 3.
+pub fn greeting(minor: u8, mechanism: &[u8]) -> Vec<u8> {
+    let mut bytes = SIGNATURE.to_vec();
+    bytes.extend_from_slice(&[3, minor]);
+    bytes.extend_from_slice(mechanism);
+    bytes.resize(64, 0);
+    bytes
+}
+
+/// READY with a socket type.
+pub fn ready(socket_type: &str) -> Vec<u8> {
+    let mut body = b"\x05READY\x0bSocket-Type".to_vec();
+    body.extend_from_slice(&(socket_type.len() as u32).to_be_bytes());
+    body.extend_from_slice(socket_type.as_bytes());
+    body
+}
+
+impl RawPeer {
+    /// A connection on which nothing was said.
+    pub fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        RawPeer { stream }
+    }
+
+    /// A peer of ZMTP 3.MINOR that has done its part of the handshake.
+    pub fn rep(address: &str, minor: u8) -> Self {
+        let mut peer = Self::connect(address);
+        peer.write(&greeting(minor, b"NULL"));
+        peer.write_frame(COMMAND, &ready("REP"));
+        peer
+    }
+
+    /// Reads the other side's part of the handshake.
+    pub fn finish_handshake(&mut self) {
+        let greeting = self.read(64);
+        assert_eq!(greeting[..10], SIGNATURE);
+        let (flags, body) = self.read_frame();
+        assert_eq!(flags, COMMAND);
+        assert!(body.starts_with(b"\x05READY"));
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn write_frame(&mut self, flags: u8, body: &[u8]) {
+        self.write(&frame(flags, body));
+    }
+
+    pub fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
+        let flags = self.read(1)[0];
+        let len = if flags & LONG == 0 {
+            usize::from(self.read(1)[0])
+        } else {
+            u64::from_be_bytes(self.read(8).try_into().unwrap()) as usize
+        };
+        (flags & !LONG, self.read(len))
+    }
+
+    /// The next message, PINGs in front of it answered.
+    pub fn read_message(&mut self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        loop {
+            let (flags, body) = self.read_frame();
+            if flags & COMMAND != 0 {
+                assert!(body.starts_with(b"\x04PING"), "{body:?}");
+                self.write_frame(COMMAND, b"\x04PONG");
+                continue;
+            }
+            frames.push(body);
+            if flags & MORE == 0 {
+                return frames;
+            }
+        }
+    }
+
+    pub fn write_message(&mut self, frames: &[Vec<u8>]) {
+        let (last, front) = frames.split_last().unwrap();
+        for frame in front {
+            self.write_frame(MORE, frame);
+        }
+        self.write_frame(0, last);
+    }
+
+    /// Whether the other side hangs up; what it says before is dropped.
+    pub fn is_hung_up(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+}
+
+/// A frame's bytes.
+pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(body.len() + 9);
+    match u8::try_from(body.len()) {
+        Ok(len) => bytes.extend_from_slice(&[flags, len]),
+        Err(_) => {
+            bytes.push(flags | LONG);
+            bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(body);
+    bytes
+}
