@@ -34,7 +34,7 @@ import threading
 import time
 import traceback
 import types
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, NoReturn
 
 HOST_FILE = "<muster host>"
 
@@ -87,7 +87,7 @@ class Call(NamedTuple):
     timeout_ms: int
     method: str
     params: str
-    attachments: List[bytes]
+    attachments: list[bytes]
 
 
 class InvalidParams(Exception):
@@ -120,13 +120,13 @@ class Channel:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        self._pending: List[bytes] = []
+        self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._pending_since = 0
         self._lock = threading.Lock()
         self._owner = os.getpid()
 
-    def receive(self) -> Tuple[int, Call]:
+    def receive(self) -> tuple[int, Call]:
         """Waits for the next message. Replies that are still held go out before it waits.
 
         Raises EOFError when the worker is gone.
@@ -137,7 +137,7 @@ class Channel:
         self._fill(4 + length)
         view = self._view
         at = self._start + HEADER.size
-        sizes = struct.unpack_from("<%dI" % attachments, self._buffer, at) if attachments else ()
+        sizes = struct.unpack_from(f"<{attachments}I", self._buffer, at) if attachments else ()
         at += 4 * attachments
         name = str(view[at : at + name_bytes], "utf-8")
         at += name_bytes
@@ -159,20 +159,21 @@ class Channel:
         serial: int,
         first: int,
         second: int,
-        body: bytes,
-        attachments: List[bytes],
+        body: list[bytes],
+        attachments: list[bytes],
     ) -> None:
         """Holds a message back until `flush`, or until enough of them wait."""
-        sizes = struct.pack("<%dI" % len(attachments), *map(len, attachments)) if attachments else b""
-        size = len(sizes) + len(body) + sum(map(len, attachments))
-        header = HEADER.pack(
-            HEADER.size - 4 + size, kind, flags, len(attachments), serial, first, second, 0, len(body)
-        )
+        count = len(attachments)
+        sizes = struct.pack(f"<{count}I", *map(len, attachments)) if attachments else b""
+        body_bytes = sum(map(len, body))
+        size = len(sizes) + body_bytes + sum(map(len, attachments))
+        length = HEADER.size - 4 + size
+        header = HEADER.pack(length, kind, flags, count, serial, first, second, 0, body_bytes)
         with self._lock:
             now = time.perf_counter_ns()
             if not self._pending:
                 self._pending_since = now
-            self._pending += [header, sizes, body, *attachments]
+            self._pending += [header, sizes, *body, *attachments]
             self._pending_bytes += HEADER.size + size
             if self._pending_bytes >= FLUSH_BYTES or now - self._pending_since >= FLUSH_NS:
                 self._write_pending()
@@ -187,9 +188,9 @@ class Channel:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         if os.getpid() != self._owner:
             raise Forked
-        small: List[bytes] = []
+        small: list[bytes] = []
         for part in pending:
-            # Large attachments are written as they are, the rest in one go.
+            # Large parts are written as they are, the rest in one go.
             if len(part) < BUFFER_BYTES:
                 small.append(part)
                 continue
@@ -243,7 +244,7 @@ class Encoder:
 
     def __init__(self) -> None:
         # None: the caller takes no attachments.
-        self.frames: Optional[List[bytes]] = None
+        self.frames: list[bytes] | None = None
         # Objects made here that stand for bytes.
         self._made = 0
         self._nested = self._build(",")
@@ -251,13 +252,13 @@ class Encoder:
         self._flat = self._build('},{"result":')
 
     def _build(self, separator: str) -> Callable[[Any], str]:
-        markers: Dict[int, Any] = {}
-        make = getattr(json.encoder, "c_make_encoder", None)
+        markers: dict[int, Any] = {}
+        make: Any = getattr(json.encoder, "c_make_encoder", None)
         text = json.encoder.encode_basestring
         try:
             # Made once: `JSONEncoder.encode` makes one for every call.
             scan = make(markers, self._default, text, None, ":", separator, False, False, False)
-            if "".join(scan([1, {"a": "ü"}], 0)) != '[1%s{"a":"ü"}]' % separator:
+            if "".join(scan([1, {"a": "ü"}], 0)) != f'[1{separator}{{"a":"ü"}}]':
                 raise TypeError
         except TypeError:
             slow = json.JSONEncoder(
@@ -293,7 +294,7 @@ class Encoder:
         self._made = 0
         text = self._nested(value)
         if '"$' in text and kind is not str:
-            shapes = sum(text.count('"%s":' % shape) for shape in SHAPES)
+            shapes = sum(text.count(f'"{shape}":') for shape in SHAPES)
             if shapes > self._made:
                 # An object of the function's own looks like an attachment: mark it.
                 if self.frames is not None:
@@ -301,55 +302,54 @@ class Encoder:
                 text = self._nested(as_literals(value))
         return text
 
-    def encode_chunk(self, results: List[Any], failures: Dict[int, str]) -> str:
+    def encode_chunk(self, results: list[Any], failures: dict[int, str]) -> list[bytes]:
         """The answer to a map chunk; a result that cannot be held joins the failures."""
-        if not results:
-            return "[]"
-        if not failures:
-            text = self._plain(results)
-            if text is not None:
-                return '[{"result":%s}]' % text
+        if not failures and results:
+            plain = self._plain(results)
+            if plain is not None:
+                return [b'[{"result":', plain, b"}]"]
         parts = []
         for at, result in enumerate(results):
             failure = failures.get(at)
             if failure is None:
                 try:
-                    parts.append('{"result":%s}' % self.encode(result))
+                    parts.append(f'{{"result":{self.encode(result)}}}')
                     continue
                 except BaseException as error:
                     failure = describe_failure(error)
-            parts.append('{"error":%s}' % failure)
-        return "[%s]" % ",".join(parts)
+            parts.append(f'{{"error":{failure}}}')
+        return [to_utf8("[" + ",".join(parts) + "]")]
 
-    def _plain(self, results: List[Any]) -> Optional[str]:
+    def _plain(self, results: list[Any]) -> bytes | None:
         """The results with `},{"result":` between them, if all are plain scalars."""
-        kinds = set(map(type, results))
-        if kinds <= {int, float}:
-            # The quickest way from many numbers to text; `n` is in nan and inf alone.
-            text = repr(results)[1:-1]
-            if float not in kinds or "n" not in text:
-                return text.replace(", ", '},{"result":')
-        if kinds <= {int, float, bool, str, type(None)}:
-            try:
-                return self._flat(results)[1:-1]
-            except ValueError:
-                return None
+        try:
+            if type(results[0]) in (int, float):
+                # The quickest way from many numbers to text. Looking at the text is quicker than
+                # looking at the types: of nothing but these bytes are finite numbers alone.
+                text = repr(results)[1:-1].encode()
+                if not text.translate(None, b" +,-.0123456789e"):
+                    return text.replace(b", ", b'},{"result":')
+            if set(map(type, results)) <= {int, float, bool, str, type(None)}:
+                return to_utf8(self._flat(results)[1:-1])
+        except ValueError:
+            # One of them is not finite, or too long: it fails alone.
+            pass
         return None
 
-    def _default(self, value: Any) -> Dict[str, Any]:
+    def _default(self, value: Any) -> dict[str, Any]:
         if isinstance(value, (bytes, bytearray, memoryview)):
             self._made += 1
             content = bytes(value)
             if self.frames is None:
                 return {BASE64: base64.b64encode(content).decode("ascii")}
             if len(self.frames) == ATTACHMENTS_MAX:
-                raise Unsupported("a result carries at most %d bytes objects" % ATTACHMENTS_MAX)
+                raise Unsupported(f"a result carries at most {ATTACHMENTS_MAX} bytes objects")
             self.frames.append(content)
             return {FRAME: len(self.frames) - 1}
         close = getattr(value, "close", None)
         if isinstance(value, types.CoroutineType) and close:
             close()
-        raise Unsupported("a result of type %s cannot be held by JSON" % type_name(type(value)))
+        raise Unsupported(f"a result of type {type_name(type(value))} cannot be held by JSON")
 
 
 def as_literals(value: Any) -> Any:
@@ -364,7 +364,7 @@ def as_literals(value: Any) -> Any:
     return value
 
 
-def restore(value: Any, attachments: List[bytes]) -> Any:
+def restore(value: Any, attachments: list[bytes]) -> Any:
     """Puts attachments where the parameters name them."""
     if isinstance(value, list):
         return [restore(item, attachments) for item in value]
@@ -376,21 +376,22 @@ def restore(value: Any, attachments: List[bytes]) -> Any:
             if type(inner) is int and 0 <= inner < len(attachments):
                 return attachments[inner]
             came = len(attachments) or "none"
-            raise InvalidParams("attachment %r is missing: %s came with the call" % (inner, came))
+            raise InvalidParams(f"attachment {inner!r} is missing: {came} came with the call")
         if key == BASE64 and isinstance(inner, str):
             try:
                 return base64.b64decode(inner, validate=True)
             except ValueError as error:
-                raise InvalidParams("$base64: %s" % error) from None
+                raise InvalidParams(f"$base64: {error}") from None
         if key == LITERAL and isinstance(inner, dict):
             value = inner
     return {key: restore(item, attachments) for key, item in value.items()}
 
 
-scan_once = json.JSONDecoder().scan_once
+# What `json.loads` is made of; its own checks of the argument cost more than a small value.
+scan_once: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-def decode(text: str, attachments: List[bytes]) -> Any:
+def decode(text: str, attachments: list[bytes]) -> Any:
     """Parameters from JSON, which the broker has checked already."""
     try:
         value, _ = scan_once(text, 0)
@@ -412,11 +413,11 @@ def type_name(kind: type) -> str:
     module = kind.__module__
     if module in ("builtins", "__main__", __name__):
         return kind.__qualname__
-    return "%s.%s" % (module, kind.__qualname__)
+    return f"{module}.{kind.__qualname__}"
 
 
-def error_object(code: int, message: str, data: Optional[Dict[str, Any]] = None) -> str:
-    error: Dict[str, Any] = {"code": code, "message": message}
+def error_object(code: int, message: str, data: dict[str, Any] | None = None) -> str:
+    error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
     return json.dumps(error)
@@ -427,14 +428,14 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, Forked):
         raise error
     if isinstance(error, InvalidParams):
-        return error_object(INVALID_PARAMS, "Invalid params: %s" % error)
+        return error_object(INVALID_PARAMS, f"Invalid params: {error}")
     if isinstance(error, ItemTimeout):
         return error_object(DEADLINE_EXCEEDED, "DeadlineExceeded", {"state": "running"})
     kind = "TypeError" if isinstance(error, Unsupported) else type_name(type(error))
     try:
         message = str(error)[:MESSAGE_CHARS_MAX]
     except BaseException as second:
-        message = "<its text raised %s>" % type_name(type(second))
+        message = f"<its text raised {type_name(type(second))}>"
     data = {
         "type": kind,
         "message": message,
@@ -443,7 +444,7 @@ def describe_failure(error: BaseException) -> str:
         "host": Origin.host,
         "pid": os.getpid(),
     }
-    return error_object(CALL_FAILED, "%s: %s" % (kind, message) if message else kind, data)
+    return error_object(CALL_FAILED, f"{kind}: {message}" if message else kind, data)
 
 
 def describe_traceback(error: BaseException) -> str:
@@ -456,7 +457,7 @@ def describe_traceback(error: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
     except BaseException as second:
-        return "<its traceback raised %s>" % type_name(type(second))
+        return f"<its traceback raised {type_name(type(second))}>"
     return text[-TRACEBACK_CHARS_MAX:]
 
 
@@ -480,11 +481,11 @@ def load(path: str) -> types.ModuleType:
     if os.path.isdir(path):
         return importlib.import_module(base)
     if not os.path.exists(path):
-        raise LoadError("%s: no such file" % path)
+        raise LoadError(f"{path}: no such file")
     name = base[:-3] if base.endswith(".py") else base
     if name in sys.modules:
         # The standard library's module of that name stays what it is.
-        name = "muster_%s" % name
+        name = f"muster_{name}"
     loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None, "a loader was given"
@@ -502,18 +503,18 @@ def public_methods(module: types.ModuleType) -> Iterator[Method]:
     origin = getattr(module, "__file__", None) or module.__name__
     for name in names:
         if not hasattr(module, name):
-            raise LoadError("%s: __all__ lists %s, which is not there" % (origin, name))
+            raise LoadError(f"{origin}: __all__ lists {name}, which is not there")
         value = getattr(module, name)
         if isinstance(value, (type, types.ModuleType)):
             continue
         if is_function(value):
             if listed is not None or is_own_function(value, module):
-                yield Method(name, value, "%s: %s" % (origin, name))
+                yield Method(name, value, f"{origin}: {name}")
         elif type(value).__module__ == module.__name__:
             for method_name, method in instance_methods(value):
-                yield Method(method_name, method, "%s: %s.%s" % (origin, name, method_name))
+                yield Method(method_name, method, f"{origin}: {name}.{method_name}")
         elif listed is not None and callable(value):
-            yield Method(name, value, "%s: %s" % (origin, name))
+            yield Method(name, value, f"{origin}: {name}")
 
 
 def is_function(value: Any) -> bool:
@@ -526,7 +527,7 @@ def is_own_function(value: Any, module: types.ModuleType) -> bool:
     return getattr(value, "__module__", None) in (module.__name__, "_" + module.__name__)
 
 
-def instance_methods(instance: Any) -> Iterator[Tuple[str, Callable[..., Any]]]:
+def instance_methods(instance: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     for name in dir(type(instance)):
         if name.startswith("_"):
             continue
@@ -538,9 +539,9 @@ def instance_methods(instance: Any) -> Iterator[Tuple[str, Callable[..., Any]]]:
             yield name, getattr(instance, name)
 
 
-def describe_method(method: Method) -> Dict[str, Any]:
+def describe_method(method: Method) -> dict[str, Any]:
     doc = inspect.getdoc(method.function) or ""
-    described: Dict[str, Any] = {
+    described: dict[str, Any] = {
         "name": method.name,
         "params": describe_params(method.function),
         "doc": doc.encode("utf-8", "replace").decode("utf-8")[:DOC_CHARS_MAX],
@@ -551,21 +552,23 @@ def describe_method(method: Method) -> Dict[str, Any]:
     return described
 
 
-def describe_params(function: Callable[..., Any]) -> Optional[List[Dict[str, Any]]]:
+def describe_params(function: Callable[..., Any]) -> list[dict[str, Any]] | None:
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
         return None
     params = []
     for param in signature.parameters.values():
-        stars = {param.VAR_POSITIONAL: "*", param.VAR_KEYWORD: "**"}.get(param.kind, "")
+        stars = "*" if param.kind is param.VAR_POSITIONAL else ""
+        if param.kind is param.VAR_KEYWORD:
+            stars = "**"
         optional = bool(stars) or param.default is not param.empty
         params.append({"name": stars + param.name, "optional": optional})
     return params
 
 
-def load_all(paths: List[str], prefix: str) -> Dict[str, Method]:
-    methods: Dict[str, Method] = {}
+def load_all(paths: list[str], prefix: str) -> dict[str, Method]:
+    methods: dict[str, Method] = {}
     sys.path[:0] = WORKING_DIRECTORY
     for path in paths:
         found = 0
@@ -574,18 +577,18 @@ def load_all(paths: List[str], prefix: str) -> Dict[str, Method]:
             name = prefix + method.name
             claimed = methods.setdefault(name, method._replace(name=name))
             if claimed.function != method.function:
-                both = (name, claimed.origin, method.origin)
-                raise LoadError("method %s is claimed by two functions: %s, and %s" % both)
+                both = f"{claimed.origin}, and {method.origin}"
+                raise LoadError(f"method {name} is claimed by two functions: {both}")
         if not found:
-            raise LoadError("%s offers no public function" % path)
+            raise LoadError(f"{path} offers no public function")
     return methods
 
 
-def describe_load_failure(error: BaseException) -> Dict[str, Any]:
+def describe_load_failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, LoadError):
         return {"message": str(error)}
-    file: Optional[str] = None
-    line: Optional[int] = None
+    file: str | None = None
+    line: int | None = None
     if isinstance(error, SyntaxError) and error.filename:
         file, line, text = error.filename, error.lineno, error.msg
     else:
@@ -595,7 +598,7 @@ def describe_load_failure(error: BaseException) -> Dict[str, Any]:
                 file, line = frame.filename, frame.lineno
     kind = type_name(type(error))
     return {
-        "message": "%s: %s" % (kind, text) if text else kind,
+        "message": f"{kind}: {text}" if text else kind,
         "file": file,
         "line": line,
         "traceback": describe_traceback(error),
@@ -608,9 +611,9 @@ class Host:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.encoder = Encoder()
-        self.functions: Dict[str, Callable[..., Any]] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
 
-    def configure(self, config: Dict[str, Any]) -> bool:
+    def configure(self, config: dict[str, Any]) -> bool:
         """Loads the modules and tells what they offer; False when that failed."""
         Origin.worker, Origin.host = config["worker"], config["host"]
         try:
@@ -618,12 +621,12 @@ class Host:
             described = [describe_method(method) for method in methods.values()]
         except BaseException as error:
             failure = json.dumps(describe_load_failure(error)).encode()
-            self.channel.send(LOAD_FAILED, 0, 0, 0, 0, failure, [])
+            self.channel.send(LOAD_FAILED, 0, 0, 0, 0, [failure], [])
             self.channel.flush()
             return False
         self.functions = {name: method.function for name, method in methods.items()}
         hello = {"python": sys.version.split()[0], "methods": described}
-        self.channel.send(HELLO, 0, 0, 0, 0, json.dumps(hello).encode(), [])
+        self.channel.send(HELLO, 0, 0, 0, 0, [json.dumps(hello).encode()], [])
         return True
 
     def run(self, call: Call) -> None:
@@ -634,28 +637,28 @@ class Host:
         try:
             function = self.functions[call.method]
             if call.items:
-                text, items = self.run_chunk(function, call)
+                body, items = self.run_chunk(function, call)
             else:
-                params = decode(call.params, call.attachments) if call.params else []
+                params: Any = decode(call.params, call.attachments) if call.params else []
                 if type(params) is list:
                     result = function(*params)
                 else:
                     result = function(**params)
-                text = self.encoder.encode(result)
+                body = [to_utf8(self.encoder.encode(result))]
         except BaseException as error:
-            flags, text = IS_ERROR, describe_failure(error)
+            flags, body = IS_ERROR, [to_utf8(describe_failure(error))]
             if self.encoder.frames is not None:
                 self.encoder.frames.clear()
         service_us = min((time.perf_counter_ns() - started) // 1000, 0xFFFFFFFF)
         frames = self.encoder.frames or []
-        self.channel.send(RESULT, flags, call.serial, service_us, items, to_utf8(text), frames)
+        self.channel.send(RESULT, flags, call.serial, service_us, items, body, frames)
 
-    def run_chunk(self, function: Callable[[Any], Any], call: Call) -> Tuple[str, int]:
+    def run_chunk(self, function: Callable[[Any], Any], call: Call) -> tuple[list[bytes], int]:
         items = decode(call.params, call.attachments)
         if type(items) is not list:
             raise InvalidParams("a map chunk's params is an array of items")
-        results: List[Any] = []
-        failures: Dict[int, str] = {}
+        results: list[Any] = []
+        failures: dict[int, str] = {}
         if call.timeout_ms:
             self.apply_timed(function, items, call, results, failures)
         else:
@@ -675,10 +678,10 @@ class Host:
     def apply_timed(
         self,
         function: Callable[[Any], Any],
-        items: List[Any],
+        items: list[Any],
         call: Call,
-        results: List[Any],
-        failures: Dict[int, str],
+        results: list[Any],
+        failures: dict[int, str],
     ) -> None:
         """Applies the function with an alarm for each item. Code that does not come back to
         Python cannot be interrupted so; then the worker ends this process."""
@@ -706,7 +709,7 @@ class Host:
                 now = time.monotonic()
                 if now - ticked >= TICK_SECONDS:
                     ticked = now
-                    self.channel.send(TICK, 0, call.serial, len(results), 0, b"", [])
+                    self.channel.send(TICK, 0, call.serial, len(results), 0, [], [])
                     self.channel.flush()
         finally:
             is_armed = False
@@ -728,7 +731,7 @@ def to_utf8(text: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         # A lone surrogate has no UTF-8; it stands within a JSON string, where it has an escape.
-        return re.sub("[\ud800-\udfff]", lambda m: "\\u%04x" % ord(m[0]), text).encode("utf-8")
+        return re.sub("[\ud800-\udfff]", lambda m: f"\\u{ord(m[0]):04x}", text).encode("utf-8")
 
 
 def open_channel() -> Channel:

@@ -111,29 +111,31 @@ impl Joining {
         }
     }
 
-    /// Asks to join, if that is due; `pid` is the process that runs the calls. True when asked.
-    pub fn join(&mut self, pid: u32) -> Result<bool, SocketError> {
+    /// Whether the broker is to be asked now.
+    pub fn is_due(&self) -> bool {
         let is_due = match self.state {
             State::Apart => true,
             State::Asked { retry_at } => retry_at <= Instant::now(),
             State::Joined => false,
         };
-        let (Some(link), Some(order)) = (&self.link, &self.order) else {
-            return Ok(false);
-        };
-        if !is_due || !self.is_up {
-            return Ok(false);
+        is_due && self.is_up && self.order.is_some()
+    }
+
+    /// Asks to join; `pid` is the process that runs the calls.
+    pub fn join(&mut self, pid: u32) -> Result<(), SocketError> {
+        if let (Some(link), Some(order)) = (&self.link, &self.order) {
+            let join = Join {
+                token: order.token.clone(),
+                slot: self.number,
+                pid,
+            };
+            // Without room for it the next attempt has.
+            let _ = link.send_json(Command::Join, &join)?;
+            self.state = State::Asked {
+                retry_at: Instant::now() + RETRY,
+            };
         }
-        let join = Join {
-            token: order.token.clone(),
-            slot: self.number,
-            pid,
-        };
-        let outcome = link.send_json(Command::Join, &join)?;
-        self.state = State::Asked {
-            retry_at: Instant::now() + RETRY,
-        };
-        Ok(outcome == SendOutcome::Sent)
+        Ok(())
     }
 
     /// Receives a message, if there is one.

@@ -175,12 +175,14 @@ impl Slot {
             None => self.origin.pid,
             Some(keeper) => keeper.pid(),
         };
-        if pid != 0 && !self.desk.is_suspended() && self.joining.join(pid)? {
-            // Nothing of the time before concerns the broker any more.
+        if pid != 0 && !self.desk.is_suspended() && self.joining.is_due() {
+            // Nothing of the time before concerns the broker any more. First this, then the join:
+            // its answer may be followed by a recall, which must find the new numbers.
             self.desk.gate.reset();
             self.inbox.clear();
             self.replies.clear();
             self.is_down = false;
+            self.joining.join(pid)?;
         }
         Ok(())
     }
