@@ -20,7 +20,7 @@ pub fn compose(request: &Request, outcome: &Outcome<Reply>, clock: &Clock, out: 
                     out.push(whole_anew(request, reply));
                 }
                 Form::Whole => out.push(reply.to_frame()),
-                Form::Value => out.push(value(request, reply.bytes(), *is_error).into()),
+                Form::Value => out.push(value(request, reply.bytes(), *is_error)),
             }
             out.extend(reply.attachments().iter().map(Frame::share));
         }
@@ -142,17 +142,14 @@ fn failed(request: &Request, failure: &Failure, clock: &Clock) -> Frame {
     rpc::error_reply(request.id(), &error_of(failure, clock)).into()
 }
 
-fn value(request: &Request, bytes: &[u8], is_error: bool) -> Vec<u8> {
-    if !is_error {
-        return rpc::result_reply(id_of(request), bytes);
-    }
-    let mut out = Vec::with_capacity(bytes.len() + 64);
-    out.extend_from_slice(br#"{"jsonrpc":"2.0","error":"#);
-    out.extend_from_slice(bytes);
-    out.extend_from_slice(br#","id":"#);
-    out.extend_from_slice(id_of(request).as_bytes());
-    out.push(b'}');
-    out
+fn value(request: &Request, bytes: &[u8], is_error: bool) -> Frame {
+    let head: &[u8] = if is_error {
+        br#"{"jsonrpc":"2.0","error":"#
+    } else {
+        br#"{"jsonrpc":"2.0","result":"#
+    };
+    let id = id_of(request).as_bytes();
+    Frame::join(&[head, bytes, br#","id":"#, id, b"}"])
 }
 
 /// Whether `body` is exactly what [`rpc::result_reply`] makes for this id, around some result.

@@ -123,6 +123,9 @@ pub struct Frontend {
     last_id: u32,
     outbox: Outbox<Vec<Frame>>,
     frames: Vec<Frame>,
+    /// Answers of this turn, frame after frame, and whose how many of them are.
+    unsent: Vec<Frame>,
+    unsent_of: Vec<(ClientId, usize)>,
     reply: Vec<Frame>,
     /// Replies dropped because their client does not read.
     pub dropped: u64,
@@ -174,6 +177,8 @@ impl Frontend {
             last_id: 0,
             outbox: Outbox::new(config.outbox),
             frames: Vec::with_capacity(8),
+            unsent: Vec::new(),
+            unsent_of: Vec::new(),
             reply: Vec::with_capacity(8),
             dropped: 0,
         }
@@ -553,101 +558,108 @@ impl Frontend {
         self.dropped += self.outbox.drop_client(client) as u64;
     }
 
-    /// Sends the outcome of a single call. `true`: the client has to be given up.
+    /// Answers a single call with its outcome. Like every answer it goes out with [`Self::flush`].
     pub fn answer(
         &mut self,
         client: ClientId,
         request: &Request,
         outcome: &Outcome<Reply>,
         clock: &Clock,
-    ) -> bool {
+    ) {
         let is_silent = request.kind == Kind::Raw
             && self.config.raw_errors == RawErrors::Silent
             && matches!(outcome, Outcome::Failed(_));
-        if is_silent {
-            return false;
+        if !is_silent {
+            self.put(client, request, |frames| {
+                answer::compose(request, outcome, clock, frames);
+            });
         }
-        let Some(mut frames) = self.envelope(client, request) else {
-            return false;
-        };
-        answer::compose(request, outcome, clock, &mut frames);
-        self.send(client, frames, clock.now())
     }
 
-    /// Sends the answers of a batch. `true`: the client has to be given up.
+    /// Answers a batch.
     pub fn answer_batch(
         &mut self,
         client: ClientId,
         envelope: &Request,
         items: &[(Request, Option<Outcome<Reply>>)],
         clock: &Clock,
-    ) -> bool {
+    ) {
         match answer::compose_batch(envelope, items, clock) {
-            Some(body) => {
-                let Some(mut frames) = self.envelope(client, envelope) else {
-                    return false;
-                };
-                frames.push(body.into());
-                self.send(client, frames, clock.now())
-            }
-            None => self.acknowledge(client, envelope, clock),
+            Some(body) => self.put(client, envelope, |frames| frames.push(body.into())),
+            None => self.acknowledge(client, envelope),
         }
     }
 
-    /// Tells a REQ that its notification has arrived. `true`: the client has to be given up.
-    pub fn acknowledge(&mut self, client: ClientId, request: &Request, clock: &Clock) -> bool {
-        if !request.has_delimiter() {
-            return false;
+    /// Tells a REQ that its notification has arrived.
+    pub fn acknowledge(&mut self, client: ClientId, request: &Request) {
+        if request.has_delimiter() {
+            self.put(client, request, |frames| frames.push(Frame::empty()));
         }
-        let Some(mut frames) = self.envelope(client, request) else {
-            return false;
-        };
-        frames.push(Frame::empty());
-        self.send(client, frames, clock.now())
     }
 
-    /// Sends an answer that no core was asked for. `is_notification`: only an empty frame.
-    pub fn answer_own(
+    /// Gives an answer that no core was asked for. `is_notification`: only an empty frame.
+    fn answer_own(
         &mut self,
         client: ClientId,
         request: &Request,
         answer: &Result<String, RpcError>,
         is_notification: bool,
     ) {
-        if is_notification && !request.has_delimiter() {
-            return;
+        if is_notification {
+            self.acknowledge(client, request);
+        } else {
+            self.put(client, request, |frames| {
+                frames.push(answer::own(request, answer).into());
+            });
         }
-        let Some(mut frames) = self.envelope(client, request) else {
+    }
+
+    /// Puts an answer with the others of this turn: the envelope, and below it what `body` adds.
+    fn put(&mut self, client: ClientId, request: &Request, body: impl FnOnce(&mut Vec<Frame>)) {
+        let Some(link) = self.routing.get(&client) else {
             return;
         };
-        frames.push(if is_notification {
-            Frame::empty()
-        } else {
-            answer::own(request, answer).into()
-        });
-        // A client that does not read its refusals gets no more of them.
-        let _ = self.send(client, frames, MonoTime::ZERO);
+        let before = self.unsent.len();
+        self.unsent.push(Frame::from(&link.routing[..]));
+        request.push_path(&mut self.unsent);
+        body(&mut self.unsent);
+        self.unsent_of.push((client, self.unsent.len() - before));
     }
 
-    fn envelope(&mut self, client: ClientId, request: &Request) -> Option<Vec<Frame>> {
-        let link = self.routing.get(&client)?;
-        let mut frames = std::mem::take(&mut self.reply);
-        frames.clear();
-        frames.push(Frame::from(&link.routing[..]));
-        request.push_path(&mut frames);
-        Some(frames)
+    /// Sends the answers of this turn: in one go, so that libzmq's thread finds several to write at
+    /// once. Gives the clients that have to be given up.
+    pub fn flush(&mut self, clock: &Clock) -> Vec<ClientId> {
+        let mut given_up = Vec::new();
+        if self.unsent_of.is_empty() {
+            return given_up;
+        }
+        let mut unsent = std::mem::take(&mut self.unsent);
+        let mut unsent_of = std::mem::take(&mut self.unsent_of);
+        let mut rest = unsent.drain(..);
+        for (client, count) in unsent_of.drain(..) {
+            let mut frames = std::mem::take(&mut self.reply);
+            frames.extend(rest.by_ref().take(count));
+            if !given_up.contains(&client) && self.send(client, frames, clock) {
+                given_up.push(client);
+            }
+        }
+        drop(rest);
+        self.unsent = unsent;
+        self.unsent_of = unsent_of;
+        given_up
     }
 
-    fn send(&mut self, client: ClientId, mut frames: Vec<Frame>, now: MonoTime) -> bool {
+    /// Sends one answer. `true`: the client has to be given up.
+    fn send(&mut self, client: ClientId, mut frames: Vec<Frame>, clock: &Clock) -> bool {
         if self.outbox.holds(client) {
-            return self.keep(client, frames, now);
+            return self.keep(client, frames, clock.now());
         }
         match self.socket.send_frames(&mut frames) {
             Ok(SendOutcome::Sent) => {
                 self.reply = frames;
                 false
             }
-            Ok(SendOutcome::WouldBlock) => self.keep(client, frames, now),
+            Ok(SendOutcome::WouldBlock) => self.keep(client, frames, clock.now()),
             // It left; word of that is on its way, and so is the end of its calls.
             Ok(SendOutcome::Unreachable) => false,
             Err(error) => {

@@ -13,7 +13,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::workers::{Order, Received, Workers};
 use log::{debug, info, log_enabled};
-use muster_core::{Action, Core, Event, MonoTime, SlotId};
+use muster_core::{Action, Core, Event, MonoTime};
 use muster_proto::socket::{self, Interest, PollItem, SocketError, Wake};
 use muster_proto::worker::Command;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ pub(crate) type CoreAction = Action<Request, Reply>;
 
 /// Messages read from one door before the others have their turn.
 const DOOR_MESSAGES_MAX: usize = 256;
+
+/// Messages that share a look at the clock: some tens of microseconds.
+const CLOCK_MESSAGES: usize = 8;
 
 /// How long the last answers may take to go out.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -38,6 +41,23 @@ pub struct Leave {
     pub wake: Wake,
 }
 
+/// What there is to be read.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    workers: bool,
+    clients: bool,
+    /// Somebody woke the loop.
+    wake: bool,
+}
+
+impl Unread {
+    const EVERYTHING: Unread = Unread {
+        workers: true,
+        clients: true,
+        wake: true,
+    };
+}
+
 /// The broker at work.
 pub struct Server {
     pub(crate) core: Core<Request, Reply>,
@@ -49,6 +69,8 @@ pub struct Server {
     leaving: u32,
     grace: Duration,
     known: KnownMethods,
+    /// The time of what is being read.
+    now: MonoTime,
     /// Events that came up while something else was done.
     later: Vec<CoreEvent>,
     keyring: Option<Keyring>,
@@ -103,6 +125,7 @@ impl Server {
             leaving: 0,
             grace,
             known,
+            now: clock.now(),
             later: Vec::new(),
             keyring,
             revoked: Vec::new(),
@@ -115,12 +138,11 @@ impl Server {
     /// # Errors
     /// [`SocketError`] when a socket fails for good.
     pub fn run(&mut self) -> Result<(), SocketError> {
+        let mut unread = Unread::EVERYTHING;
         while !self.is_drained && self.leaving < 2 {
-            let was_busy = self.turn()?;
-            if !was_busy {
-                self.wait()?;
-            }
-            self.heed_signals();
+            let left = self.turn(unread)?;
+            unread = self.wait(left)?;
+            self.heed_signals(unread.wake);
         }
         self.known.save(self.core.known());
         // The last answers are with libzmq, not yet with their clients.
@@ -128,27 +150,41 @@ impl Server {
         Ok(())
     }
 
-    /// Reads what is there, sends what came of it. `false`: there was nothing.
-    fn turn(&mut self) -> Result<bool, SocketError> {
-        let from_workers = self.read_workers()?;
-        let from_clients = self.read_clients()?;
+    /// Reads what is there, sends what came of it. Gives the doors that have more.
+    fn turn(&mut self, unread: Unread) -> Result<Unread, SocketError> {
+        let from_workers = if unread.workers {
+            self.read_workers()?
+        } else {
+            0
+        };
+        let from_clients = if unread.clients {
+            self.read_clients()?
+        } else {
+            0
+        };
         self.run_later();
         self.cut_off_revoked();
         // All input before any verdict on who stayed silent: after a freeze everybody did.
-        let now = self.clock.now();
-        if from_workers + from_clients == 0 && self.core.poll_deadline().is_some_and(|at| at <= now)
+        self.now = self.clock.now();
+        if from_workers + from_clients == 0
+            && self.core.poll_deadline().is_some_and(|at| at <= self.now)
         {
             self.tell(Event::Tick);
         }
-        if self.frontend.next_due().is_some_and(|at| at <= now) {
-            self.frontend.retry(now);
+        if self.frontend.next_due().is_some_and(|at| at <= self.now) {
+            self.frontend.retry(self.now);
         }
         self.flush();
-        Ok(from_workers + from_clients > 0)
+        Ok(Unread {
+            workers: from_workers == DOOR_MESSAGES_MAX,
+            clients: from_clients == DOOR_MESSAGES_MAX,
+            wake: false,
+        })
     }
 
     fn read_workers(&mut self) -> Result<usize, SocketError> {
         for read in 0..DOOR_MESSAGES_MAX {
+            self.look_at_clock(read);
             match self.workers.receive()? {
                 Received::Event(event) => self.tell(event),
                 Received::Nothing => {}
@@ -160,6 +196,7 @@ impl Server {
 
     fn read_clients(&mut self) -> Result<usize, SocketError> {
         for read in 0..DOOR_MESSAGES_MAX {
+            self.look_at_clock(read);
             let mut front = Front {
                 core: &self.core,
                 workers: &self.workers,
@@ -177,6 +214,13 @@ impl Server {
             }
         }
         Ok(DOOR_MESSAGES_MAX)
+    }
+
+    /// A few messages share a look at the clock, which costs as much as some of the work on one.
+    fn look_at_clock(&mut self, read: usize) {
+        if read % CLOCK_MESSAGES == 0 {
+            self.now = self.clock.now();
+        }
     }
 
     /// Cuts off whoever came with a key that was revoked.
@@ -202,7 +246,7 @@ impl Server {
         if log_enabled!(log::Level::Debug) {
             log_event(&event);
         }
-        self.core.handle(self.clock.now(), event);
+        self.core.handle(self.now, event);
         while let Some(action) = self.core.poll_action() {
             self.perform(action);
         }
@@ -248,37 +292,25 @@ impl Server {
                 outcome,
             } => {
                 debug!("call={call} client={}: answered", client.0);
-                if self
-                    .frontend
-                    .answer(client, &request, &outcome, &self.clock)
-                {
-                    self.later.push(Event::ClientGone { client });
-                }
+                self.frontend
+                    .answer(client, &request, &outcome, &self.clock);
             }
             Action::AnswerBatch {
                 client,
                 envelope,
                 items,
             } => {
-                if self
-                    .frontend
-                    .answer_batch(client, &envelope, &items, &self.clock)
-                {
-                    self.later.push(Event::ClientGone { client });
-                }
+                self.frontend
+                    .answer_batch(client, &envelope, &items, &self.clock);
             }
             Action::Acknowledge { client, call } => {
                 let Some(request) = self.core.request(call) else {
                     return;
                 };
-                if self.frontend.acknowledge(client, request, &self.clock) {
-                    self.later.push(Event::ClientGone { client });
-                }
+                self.frontend.acknowledge(client, request);
             }
             Action::AcknowledgeRefused { client, request } => {
-                if self.frontend.acknowledge(client, &request, &self.clock) {
-                    self.later.push(Event::ClientGone { client });
-                }
+                self.frontend.acknowledge(client, &request);
             }
             Action::Cancel {
                 slot,
@@ -293,8 +325,6 @@ impl Server {
                 seq,
                 dispatch,
             } => {
-                // What is recalled must have been sent, or the answer would overtake it.
-                self.flush();
                 self.workers
                     .tell_of_call(Command::Recall, slot, seq, dispatch);
             }
@@ -310,32 +340,55 @@ impl Server {
         }
     }
 
+    /// Sends what has piled up, and what comes of the links found broken by it.
     fn flush(&mut self) {
-        for slot in self.workers.flush() {
-            self.lost(slot);
+        loop {
+            for slot in self.workers.flush() {
+                self.later.push(Event::DispatchFailed { slot });
+            }
+            for client in self.frontend.flush(&self.clock) {
+                self.later.push(Event::ClientGone { client });
+            }
+            if self.later.is_empty() {
+                return;
+            }
+            self.run_later();
         }
-        self.run_later();
     }
 
-    fn lost(&mut self, slot: SlotId) {
-        self.later.push(Event::DispatchFailed { slot });
-    }
-
-    fn wait(&mut self) -> Result<(), SocketError> {
+    /// Waits until something is there to be read or due. `left` was left to be read.
+    fn wait(&mut self, left: Unread) -> Result<Unread, SocketError> {
+        let mut unread = left;
+        // What was sent may have taken in word of messages; the descriptors tell of it no more.
+        unread.workers |= self.workers.socket().events()?.readable;
+        unread.clients |= self.frontend.socket().events()?.readable;
+        if unread.workers || unread.clients {
+            unread.wake = self.leave.asked.load(Ordering::Relaxed) != self.leaving;
+            return Ok(unread);
+        }
         let due = [self.core.poll_deadline(), self.frontend.next_due()];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|at: MonoTime| at.since(self.clock.now()));
         self.known.save_if_new(self.core.known());
         let mut items = [
-            PollItem::socket(self.workers.socket(), Interest::Read),
-            PollItem::socket(self.frontend.socket(), Interest::Read),
+            PollItem::wake_of(self.workers.socket())?,
+            PollItem::wake_of(self.frontend.socket())?,
             PollItem::fd(&self.leave.wake, Interest::Read),
         ];
         socket::poll(&mut items, timeout)?;
-        Ok(())
+        self.now = self.clock.now();
+        let [workers, clients, wake] = items.map(|item| item.is_readable());
+        Ok(Unread {
+            workers,
+            clients,
+            wake,
+        })
     }
 
-    fn heed_signals(&mut self) {
+    fn heed_signals(&mut self, is_woken: bool) {
+        if !is_woken {
+            return;
+        }
         self.leave.wake.drain();
         let asked = self.leave.asked.load(Ordering::Relaxed);
         if asked > 0 && self.leaving == 0 {

@@ -44,6 +44,8 @@ pub struct Workers {
     slots: FxHashMap<SlotId, SlotLink>,
     /// Slots with calls that have not been sent yet.
     unsent: Vec<SlotId>,
+    /// Cancels and recalls that have not been sent yet.
+    untold: Vec<(WorkerId, Command, Vec<u8>)>,
     frames: Vec<Frame>,
     events: VecDeque<CoreEvent>,
     /// Keys that were revoked: their links stay open until they end, and nothing is read there.
@@ -94,6 +96,7 @@ impl Workers {
             by_token: FxHashMap::default(),
             slots: FxHashMap::default(),
             unsent: Vec::new(),
+            untold: Vec::new(),
             frames: Vec::with_capacity(8),
             events: VecDeque::new(),
             revoked: FxHashSet::default(),
@@ -579,9 +582,21 @@ impl Workers {
     /// Sends what is packed. Gives the slots whose links are gone.
     pub fn flush(&mut self) -> Vec<SlotId> {
         let mut gone = Vec::new();
-        for slot in std::mem::take(&mut self.unsent) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        for slot in unsent.drain(..) {
             if let Err(slot) = self.flush_slot(slot) {
                 gone.push(slot);
+            }
+        }
+        self.unsent = unsent;
+        // What is recalled has been sent now, so the answer can't overtake it.
+        for (worker, command, packed) in std::mem::take(&mut self.untold) {
+            let control = self
+                .workers
+                .get(&worker)
+                .and_then(|link| link.control.as_ref());
+            if let Some(control) = control {
+                self.tell(control, command, Some(packed.into()));
             }
         }
         gone
@@ -606,7 +621,7 @@ impl Workers {
         }
     }
 
-    /// Tells a worker to stop or give back a dispatch.
+    /// Tells a worker to stop or give back a dispatch, together with others at [`Self::flush`].
     pub fn tell_of_call(&mut self, command: Command, slot: SlotId, seq: u32, dispatch: DispatchId) {
         let Some(link) = self.slots.get(&slot) else {
             return;
@@ -616,14 +631,18 @@ impl Workers {
             seq,
             dispatch,
         };
-        let mut packed = Vec::with_capacity(32);
-        call.pack(&mut packed);
-        let control = self
-            .workers
-            .get(&link.worker)
-            .and_then(|worker| worker.control.clone());
-        if let Some(control) = control {
-            self.tell(&control, command, Some(packed.into()));
+        // Few workers are told something in one turn.
+        let told = self
+            .untold
+            .iter_mut()
+            .find(|(worker, told, _)| (*worker, *told) == (link.worker, command));
+        match told {
+            Some((_, _, packed)) => call.pack(packed),
+            None => {
+                let mut packed = Vec::with_capacity(32);
+                call.pack(&mut packed);
+                self.untold.push((link.worker, command, packed));
+            }
         }
     }
 

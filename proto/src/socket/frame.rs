@@ -21,6 +21,11 @@ impl Frame {
         Self(RawMessage::empty())
     }
 
+    /// The parts one after the other, written straight into the message.
+    pub fn join(parts: &[&[u8]]) -> Self {
+        Self(RawMessage::join(parts))
+    }
+
     /// The same bytes again, without copying them if there are more than 33.
     pub fn share(&self) -> Self {
         Self(self.0.share())
@@ -145,6 +150,17 @@ mod tests {
             assert_eq!(shared[..], bytes[..]);
             assert_eq!(Frame::from(bytes.clone())[..], bytes[..]);
         }
+    }
+
+    #[test]
+    fn joined_parts_stand_one_after_the_other() {
+        assert_eq!(Frame::join(&[])[..], b""[..]);
+        assert_eq!(Frame::join(&[b"", b"ab", b"", b"c"])[..], b"abc"[..]);
+        let long = vec![7u8; 5_000];
+        let joined = Frame::join(&[b"x", &long, b"y"]);
+        assert_eq!(joined.len(), 5_002);
+        assert_eq!((joined[0], joined[5_001]), (b'x', b'y'));
+        assert_eq!(joined[1..5_001], long[..]);
     }
 
     #[test]

@@ -52,6 +52,22 @@ impl<'a> PollItem<'a> {
         }
     }
 
+    /// Waits for the descriptor of a socket ([`Socket::fd`]): cheaper than the socket itself, and
+    /// only right when the caller has seen by [`Socket::events`], or by receiving until there was
+    /// nothing left and sending nothing since, that there is nothing to receive.
+    ///
+    /// # Errors
+    /// [`SocketError::Terminated`] when the context was shut down.
+    pub fn wake_of(socket: &'a Socket) -> Result<Self, SocketError> {
+        let item = zmq_pollitem_t {
+            socket: std::ptr::null_mut(),
+            fd: socket.fd()?,
+            events: Interest::Read.bits(),
+            revents: 0,
+        };
+        Ok(Self { item, source: PhantomData })
+    }
+
     /// Waits for a descriptor, such as a [`Wake`](super::Wake) or a pipe.
     pub fn fd(source: &'a impl AsFd, interest: Interest) -> Self {
         let fd = source.as_fd().as_raw_fd();

@@ -241,13 +241,22 @@ impl RawMessage {
     }
 
     pub fn copy_of(bytes: &[u8]) -> Self {
-        // SAFETY: the pointer is valid and not yet a message; the content has room for `len` bytes
-        // and cannot overlap the source.
+        Self::join(&[bytes])
+    }
+
+    /// The parts one after the other.
+    pub fn join(parts: &[&[u8]]) -> Self {
+        let total = parts.iter().map(|part| part.len()).sum();
+        // SAFETY: the pointer is valid and not yet a message; the content has room for the lengths
+        // of all parts together and cannot overlap any of them.
         Self::with(|message| unsafe {
-            let status = zmq_sys::zmq_msg_init_size(message, bytes.len());
+            let status = zmq_sys::zmq_msg_init_size(message, total);
             if status == 0 {
-                let content = zmq_sys::zmq_msg_data(message).cast::<u8>();
-                ptr::copy_nonoverlapping(bytes.as_ptr(), content, bytes.len());
+                let mut content = zmq_sys::zmq_msg_data(message).cast::<u8>();
+                for part in parts {
+                    ptr::copy_nonoverlapping(part.as_ptr(), content, part.len());
+                    content = content.add(part.len());
+                }
             }
             status
         })
