@@ -1,5 +1,6 @@
 //! The broker under measurement.
 
+use crate::process::RoleProcess;
 use anyhow::{Context as _, bail, ensure};
 use muster_proto::connection::Connection;
 use muster_proto::rpc;
@@ -7,18 +8,19 @@ use muster_proto::runtime::RuntimeDir;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(20);
 
 /// A running broker with a runtime directory of its own. Ends when it is dropped.
 pub struct Broker {
-    child: Child,
-    folder: tempfile::TempDir,
+    pid: u32,
+    path: PathBuf,
     /// Where its sockets are.
     pub connection: Connection,
     asker: Socket,
+    _keeper: RoleProcess,
+    _folder: tempfile::TempDir,
 }
 
 impl Broker {
@@ -29,53 +31,46 @@ impl Broker {
     pub fn start(program: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("mb").tempdir()?;
         let log_path = folder.path().join("log");
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MUSTER_") {
-                command.env_remove(name);
+        let program = program.to_str().context("the broker's path")?;
+        let runtime_dir = folder.path().to_str().context("a folder's path")?;
+        let mut args = vec!["keeper", "--", program, "--runtime-dir", runtime_dir];
+        args.extend(flags);
+        let mut keeper = RoleProcess::launch_with(&args, |command| {
+            for (name, _) in std::env::vars_os() {
+                if name.to_string_lossy().starts_with("MUSTER_") {
+                    command.env_remove(name);
+                }
             }
-        }
-        let mut child = command
-            .arg("--runtime-dir")
-            .arg(folder.path())
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log_path)?)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+            command.stderr(std::fs::File::create(&log_path)?);
+            Ok(())
+        })?;
+        let pid = keeper.hear()?.parse().context("the broker's process id")?;
         let path = RuntimeDir::locate("default", Some(folder.path()))?.connection_path();
         let start = Instant::now();
         while !path.is_file() {
-            let has_ended = child.try_wait()?.is_some();
+            let has_ended = !Path::new(&format!("/proc/{pid}/stat")).exists();
             if has_ended || start.elapsed() > WAIT {
-                let _ = child.kill();
                 let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-                bail!("{} does not serve:\n{log}", program.display());
+                bail!("{program} does not serve:\n{log}");
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         let connection = Connection::read(&path)?;
         let asker = Socket::open(&Context::new(1)?, Kind::Dealer, &Profile::ClientLink)?;
         asker.connect(&connection.frontend)?;
-        let broker = Broker {
-            child,
-            folder,
-            connection,
-            asker,
-        };
+        let broker = Broker { pid, path, connection, asker, _keeper: keeper, _folder: folder };
         broker.ask("broker.status", &Value::Array(Vec::new()))?;
         Ok(broker)
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
-    /// A path for a socket of somebody else in this measurement.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    /// Its connection file.
+    pub fn connection_path(&self) -> &Path {
+        &self.path
     }
 
     /// Asks for the result of one of its own methods.
@@ -133,13 +128,5 @@ impl Broker {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

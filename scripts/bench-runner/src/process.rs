@@ -9,7 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// This program in another role. Ends when it is dropped.
 pub struct RoleProcess {
     child: Child,
-    input: ChildStdin,
+    /// Taken when it is to end.
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     name: String,
 }
@@ -30,22 +31,25 @@ impl RoleProcess {
     /// # Errors
     /// When the system refuses.
     pub fn launch(args: &[&str]) -> anyhow::Result<Self> {
+        Self::launch_with(args, |_| Ok(()))
+    }
+
+    /// Starts it with more settings.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn launch_with(
+        args: &[&str],
+        set: impl FnOnce(&mut Command) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("this program")?;
-        let mut child = Command::new(own)
-            .arg("role")
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {args:?}"))?;
-        let input = child.stdin.take().expect("piped above");
+        let mut command = Command::new(own);
+        command.arg("role").args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        set(&mut command)?;
+        let mut child = command.spawn().with_context(|| format!("start {args:?}"))?;
+        let input = Some(child.stdin.take().expect("piped above"));
         let output = BufReader::new(child.stdout.take().expect("piped above"));
-        Ok(RoleProcess {
-            child,
-            input,
-            output,
-            name: args.join(" "),
-        })
+        Ok(RoleProcess { child, input, output, name: args.join(" ") })
     }
 
     /// Waits until it is at work.
@@ -76,7 +80,8 @@ impl RoleProcess {
     /// When it has ended.
     pub fn order(&mut self, shape: &Shape) -> anyhow::Result<()> {
         let line = serde_json::to_string(shape)?;
-        writeln!(self.input, "{line}").with_context(|| format!("{}: ended", self.name))
+        let input = self.input.as_mut().with_context(|| format!("{}: ended", self.name))?;
+        writeln!(input, "{line}").with_context(|| format!("{}: ended", self.name))
     }
 
     /// Waits for what came of it.
@@ -88,7 +93,11 @@ impl RoleProcess {
         serde_json::from_str(&line).with_context(|| format!("{}: said {line}", self.name))
     }
 
-    fn hear(&mut self) -> anyhow::Result<String> {
+    /// Waits for its next line.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn hear(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         if self.output.read_line(&mut line)? == 0 {
             let status = self.child.wait()?;
@@ -100,7 +109,9 @@ impl RoleProcess {
 
 impl Drop for RoleProcess {
     fn drop(&mut self) {
-        self.kill();
+        // A keeper has something to end before it ends itself; none takes long.
+        self.input = None;
+        let _ = self.child.wait();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What this program does in its other processes: proxy, workers and clients.
 
 mod client;
+mod keeper;
 mod managed_worker;
 mod proxy;
 mod rep_worker;
@@ -8,6 +9,7 @@ mod rep_worker;
 use anyhow::Context as _;
 use clap::Subcommand;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 pub use client::{Outcome, Shape};
 
@@ -34,15 +36,21 @@ pub enum Role {
     },
     /// A worker of the broker, with the same functions.
     ManagedWorker {
-        /// The broker's `workers` endpoint.
+        /// The broker's connection file.
         #[arg(long)]
-        endpoint: String,
+        connection: PathBuf,
         /// Its name.
         #[arg(long)]
         name: String,
         /// Its slots, each with a thread.
         #[arg(long, default_value_t = 1)]
         slots: u32,
+    },
+    /// Another program, for as long as this process runs.
+    Keeper {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<String>,
     },
     /// A client with a socket for each endpoint, told over standard input what to do.
     Client {
@@ -64,11 +72,8 @@ impl Role {
         match self {
             Role::Proxy { frontend, backend } => proxy::run(frontend, backend),
             Role::RepWorker { endpoint, sockets } => rep_worker::run(endpoint, *sockets),
-            Role::ManagedWorker {
-                endpoint,
-                name,
-                slots,
-            } => managed_worker::run(endpoint, name, *slots),
+            Role::ManagedWorker { connection, name, slots } => managed_worker::run(connection, name, *slots),
+            Role::Keeper { program } => keeper::run(program),
             Role::Client { req, endpoint } => client::run(*req, endpoint),
         }
     }

@@ -3,17 +3,21 @@
 use super::Measured;
 use crate::bench::Bench;
 use crate::broker::Broker;
-use crate::figure::{Aim, Figure};
+use crate::figure::{Aim, Figure, short};
 use crate::histogram::Histogram;
-use crate::process::RoleProcess;
+use crate::process::{RoleProcess, scheduled_seconds};
 use crate::role::Shape;
 use crate::stats::Summary;
+use anyhow::Context as _;
 use std::time::Duration;
 
 const WORKERS: usize = 4;
 
 /// What is in each call.
 const TEXT: &str = "\"All that is gold does not glitter\"";
+
+/// What stands for the attachment.
+const FRAME: &str = r#"{"$frame":0}"#;
 
 /// Workers of the broker's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ struct Side {
     per_second: f64,
     p50_us: f64,
     p99_us: f64,
+    /// Processor time per call, in µs: broker or proxy, workers, clients.
+    cpu_us: [f64; 3],
 }
 
 pub fn managed(bench: &Bench) -> anyhow::Result<Measured> {
@@ -172,10 +178,23 @@ fn figure(
         .iter()
         .map(|[ours, theirs]| of(ours) / of(theirs))
         .collect();
-    let note = match &bench.against {
-        Some(other) => format!("the reference is {}", other.display()),
-        None => String::new(),
+    let cpu = |at: usize, part: usize| {
+        let us = rounds
+            .iter()
+            .map(|round| round[at].cpu_us[part])
+            .collect::<Vec<_>>();
+        short(Summary::of(&us).median)
     };
+    let parts = ["in the middle", "workers", "clients"].iter().enumerate();
+    let parts = parts.map(|(n, part)| format!("{part} {} ({})", cpu(0, n), cpu(1, n)));
+    let note = format!(
+        "µs of processor time a call, the reference's in brackets: {}{}",
+        parts.collect::<Vec<_>>().join(", "),
+        match &bench.against {
+            Some(other) => format!("; the reference is {}", other.display()),
+            None => String::new(),
+        }
+    );
     Figure {
         value: Summary::of(&ratios),
         muster: Some(Summary::of(&column(0))),
@@ -201,8 +220,14 @@ impl std::error::Error for NoLanes {}
 /// Everything of one side; the clients are shared.
 struct Pool {
     frontend: String,
-    _broker: Option<Broker>,
-    _processes: Vec<RoleProcess>,
+    middle: Middle,
+    workers: Vec<RoleProcess>,
+}
+
+/// What stands between clients and workers.
+enum Middle {
+    Broker(Broker),
+    Proxy(RoleProcess),
 }
 
 impl Pool {
@@ -214,8 +239,8 @@ impl Pool {
             let name = format!("w{n}");
             processes.push(match kind {
                 Kind::Managed => {
-                    let endpoint = connection.workers.as_str();
-                    let args = ["managed-worker", "--name", &name, "--endpoint", endpoint];
+                    let path = broker.connection_path().to_str().context("a path")?;
+                    let args = ["managed-worker", "--name", &name, "--connection", path];
                     RoleProcess::start(&args)?
                 }
                 Kind::Lanes => {
@@ -234,8 +259,8 @@ impl Pool {
         let frontend = connection.frontend;
         Ok(Pool {
             frontend,
-            _broker: Some(broker),
-            _processes: processes,
+            middle: Middle::Broker(broker),
+            workers: processes,
         })
     }
 
@@ -243,16 +268,33 @@ impl Pool {
         let endpoint = |name: &str| format!("ipc://{}/{name}", folder.display());
         let (frontend, backend) = (endpoint("front"), endpoint("back"));
         let args = ["proxy", "--frontend", &frontend, "--backend", &backend];
-        let mut processes = vec![RoleProcess::start(&args)?];
+        let middle = Middle::Proxy(RoleProcess::start(&args)?);
+        let mut workers = Vec::new();
         for _ in 0..WORKERS {
-            processes.push(RoleProcess::start(&["rep-worker", "--endpoint", &backend])?);
+            workers.push(RoleProcess::start(&["rep-worker", "--endpoint", &backend])?);
         }
         Ok(Pool {
             frontend,
-            _broker: None,
-            _processes: processes,
+            middle,
+            workers,
         })
     }
+
+    /// Processor time so far, in seconds: the middle and the workers.
+    fn cpu_s(&self) -> anyhow::Result<[f64; 2]> {
+        let middle = match &self.middle {
+            Middle::Broker(broker) => broker.pid(),
+            Middle::Proxy(proxy) => proxy.pid(),
+        };
+        Ok([scheduled_seconds(middle)?, cpu_s_of(&self.workers)?])
+    }
+}
+
+fn cpu_s_of(processes: &[RoleProcess]) -> anyhow::Result<f64> {
+    processes
+        .iter()
+        .map(|process| scheduled_seconds(process.pid()))
+        .sum()
 }
 
 fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 2]>> {
@@ -283,16 +325,19 @@ fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 
         let shape = Shape {
             to,
             method: load.method.into(),
-            params: vec![TEXT.into()],
+            params: vec![if load.attachment_bytes > 0 { FRAME } else { TEXT }.into()],
             in_flight: load.in_flight,
             calls_max: u64::MAX,
             window_ms: bench.window_ms,
             patience_ms: 10_000,
             attachment_bytes: load.attachment_bytes,
         };
+        let pool = [&ours, &theirs][to];
+        let ([middle, workers], own) = (pool.cpu_s()?, cpu_s_of(&clients)?);
         for client in &mut clients {
             client.order(&shape)?;
         }
+        let mut all = 0;
         let (mut answered, mut latencies) = (0, Histogram::default());
         for client in &mut clients {
             let outcome = client.outcome()?;
@@ -302,9 +347,13 @@ fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 
                 "{missing} calls were not answered: {outcome:?}"
             );
             answered += outcome.in_window;
+            all += outcome.answered;
             latencies.merge(&outcome.latencies);
         }
+        let ([middle_end, workers_end], own_end) = (pool.cpu_s()?, cpu_s_of(&clients)?);
+        let spent = [middle_end - middle, workers_end - workers, own_end - own];
         Ok(Side {
+            cpu_us: spent.map(|s| s * 1e6 / all as f64),
             per_second: answered as f64 * 1e3 / bench.window_ms as f64,
             p50_us: latencies.quantile_us(0.5),
             p99_us: latencies.quantile_us(0.99),
