@@ -120,9 +120,9 @@ impl Dial {
         }
     }
 
-    /// Its link has ended. A server that had been reached is tried again soon.
-    pub fn ended(&mut self, was_reached: bool, tick: u64) {
-        if was_reached {
+    /// Its link has ended. A server that had served is tried again soon.
+    pub fn ended(&mut self, has_served: bool, tick: u64) {
+        if has_served {
             self.failures = 0;
         }
         self.fail(tick);

@@ -99,6 +99,8 @@ pub(super) struct Link {
     stage: Stage,
     /// Whether the thread has it on its list for the next tick.
     pub is_watched: bool,
+    /// Whether the thread has it on its list of those with more to copy.
+    pub is_unfinished: bool,
 }
 
 enum Stage {
@@ -126,6 +128,7 @@ impl Link {
             has_peer_closed: false,
             stage,
             is_watched: false,
+            is_unfinished: false,
         };
         if is_connected {
             link.open(common)?;
@@ -144,6 +147,11 @@ impl Link {
     /// Whether the loop knows the link, and has to be told of its end.
     pub fn is_known(&self) -> bool {
         matches!(self.stage, Stage::Waiting { .. } | Stage::Joined(_))
+    }
+
+    /// Whether messages could flow.
+    pub fn is_ready(&self) -> bool {
+        matches!(&self.stage, Stage::Joined(joint) if joint.is_ready())
     }
 
     /// Whether time alone can end it.

@@ -34,7 +34,7 @@ pub(super) struct Accepted {
 pub(super) enum Nothing {
     /// Nobody is waiting.
     Idle,
-    /// No descriptor or memory is left for whoever is waiting.
+    /// No descriptor or memory is left for whoever may be waiting.
     Exhausted(io::Error),
     /// Another user's process was waiting; it was hung up on.
     OtherUser(u32),
@@ -68,11 +68,19 @@ impl Listener {
                     self.may_accept = false;
                     return Err(Nothing::Idle);
                 }
-                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    return Err(Nothing::Exhausted(error.into()));
-                }
                 // The connection broke while it waited, or a signal came: on to the next one.
-                Err(_) => continue,
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NETUNREACH
+                    | Errno::PERM,
+                ) => continue,
+                // Mostly descriptors or memory; whatever it is, it must not make us spin.
+                Err(error) => return Err(Nothing::Exhausted(error.into())),
             };
             let accepted = match &self.address {
                 Address::Tcp { .. } => {

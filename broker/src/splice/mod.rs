@@ -177,7 +177,12 @@ impl Splice {
             };
             let thread = SpliceThread::new(Arc::clone(&shared), common, listeners)?;
             let name = std::thread::Builder::new().name("splice".into());
-            Ok((shared, name.spawn(move || thread.run())?))
+            let guard = Arc::clone(&shared);
+            let run = move || {
+                let _guard = Guard(guard);
+                thread.run();
+            };
+            Ok((shared, name.spawn(run)?))
         };
         let (shared, thread) = start().map_err(SpliceError::Start)?;
         Ok(Splice {
@@ -254,6 +259,18 @@ impl Splice {
         if let Some(thread) = self.thread.take() {
             // It has told its panic on standard error.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Ends the process when the thread ends unasked: a broker whose lanes have died without a word
+/// would leave their calls hanging, and whoever started it starts it again.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.0.is_stopped.load(Ordering::Acquire) {
+            std::process::abort();
         }
     }
 }

@@ -38,6 +38,7 @@ impl Pipe {
     }
 }
 
+/// Writing to a socket that has ended raises SIGPIPE here, which every Rust program ignores.
 fn transfer(from: impl AsFd, to: impl AsFd, max: usize) -> io::Result<usize> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     loop {

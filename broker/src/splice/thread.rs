@@ -42,8 +42,10 @@ pub(super) struct SpliceThread {
     watched: Vec<u64>,
     /// No connections are taken before this tick.
     accept_from: u64,
+    /// What was logged already, while it lasts.
     is_exhausted: bool,
     is_full: bool,
+    has_seen_other_user: bool,
     next_tick: Instant,
 }
 
@@ -65,6 +67,7 @@ impl SpliceThread {
             accept_from: 0,
             is_exhausted: false,
             is_full: false,
+            has_seen_other_user: false,
             next_tick: Instant::now() + TICK,
         })
     }
@@ -136,6 +139,7 @@ impl SpliceThread {
 
     fn resume(&mut self, id: u64) {
         if let Some(link) = self.links.get_mut(&id) {
+            link.is_unfinished = false;
             let turn = link.resume(&mut self.common, &self.shared.events);
             self.conclude(id, turn);
         }
@@ -144,8 +148,15 @@ impl SpliceThread {
     fn conclude(&mut self, id: u64, turn: Result<Turn, End>) {
         match turn {
             Err(end) => return self.end(id, end),
-            Ok(Turn::Again) => self.unfinished.push(id),
             Ok(Turn::Over) => {}
+            Ok(Turn::Again) => {
+                if let Some(link) = self.links.get_mut(&id)
+                    && !link.is_unfinished
+                {
+                    link.is_unfinished = true;
+                    self.unfinished.push(id);
+                }
+            }
         }
         self.watch(id);
     }
@@ -173,11 +184,11 @@ impl SpliceThread {
                 log::debug!("link={id} {address} was dropped: {stranger}");
             }
         }
-        let was_known = link.is_known();
+        let (was_known, was_ready) = (link.is_known(), link.is_ready());
         if let Origin::Dial(dial) = link.origin()
             && let Some(dial) = self.dials.get_mut(&dial)
         {
-            dial.ended(was_known, self.common.tick);
+            dial.ended(was_ready, self.common.tick);
         }
         // The sockets are closed before the loop hears of it.
         drop(link);
@@ -280,8 +291,11 @@ impl SpliceThread {
                     Err(Nothing::Idle) => break,
                     Err(Nothing::OtherUser(uid)) => {
                         self.shared.strangers.fetch_add(1, Ordering::Relaxed);
-                        let bound = self.listeners[index].bound();
-                        log::warn!("{bound}: user {uid} was dropped: {}", Stranger::OtherUser);
+                        if !self.has_seen_other_user {
+                            let bound = self.listeners[index].bound();
+                            log::warn!("{bound}: user {uid}: {}", Stranger::OtherUser);
+                        }
+                        self.has_seen_other_user = true;
                     }
                     Err(Nothing::Exhausted(error)) => {
                         if !self.is_exhausted {
