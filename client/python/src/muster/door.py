@@ -66,6 +66,7 @@ class Door:
 
     def close(self) -> None:
         self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
     def events(self) -> Iterator[str]:

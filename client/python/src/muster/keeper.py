@@ -82,16 +82,21 @@ def main() -> None:
 
 
 def _end(children: list[Child]) -> None:
-    for child in reversed(children):
-        # The second signal means "now": nobody waits for the calls that run.
-        for _ in range(2):
+    # The first signal drains, the second means "now": nobody waits for the calls that run.
+    for seconds in (0.05, GRACE):
+        for child in reversed(children):
             if child.process.poll() is None:
                 child.process.terminate()
-        try:
-            child.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + seconds
+        for child in children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+    for child in children:
+        if child.process.poll() is None:
             child.process.kill()
-            child.process.wait()
+        child.process.wait()
 
 
 if __name__ == "__main__":

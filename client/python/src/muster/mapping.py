@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import wire
+from . import shipped, wire
 from .errors import CallError, TooLarge, WorkerLost
 
 if TYPE_CHECKING:
@@ -67,16 +67,14 @@ class NamedChunks:
         self._pool = pool
 
     def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
-        params, frames = wire.encode(items)
+        params, frames = wire.encode_items(items)
         link = self._pool.link
         id = next(link.ids)
         self._pool.post(link, id, self.method, params, frames, sink, '"map":true,')
         return id, len(params) + sum(memoryview(frame).nbytes for frame in frames)
 
     def read(self, body: bytes, frames: list[Any]) -> Outcome:
-        results = wire.read_chunk(body, frames, self.method)
-        failures = {at: result for at, result in enumerate(results) if isinstance(result, CallError)}
-        return results, failures
+        return wire.read_chunk(body, frames, self.method)
 
 
 class NamedCalls:
@@ -127,13 +125,13 @@ class Work:
         self._is_fixed = chunksize is not None
         self._size = max(1, min(chunksize or 1, chunks.items_max))
         self._taken = 0
+        self._bytes_per_item = 0.0
         self._is_exhausted = False
         self._again: deque[_Chunk] = deque()
         self._under_way: dict[int, _Chunk] = {}
         self._answers: queue.SimpleQueue[tuple[_Chunk, bytes, list[Any], BaseException | None]]
         self._answers = queue.SimpleQueue()
-        self._slots, self._slots_at = self._count_slots(), time.monotonic()
-        self._bytes_per_item = 0.0
+        self._slots, self._slots_at = self._ask_slots(), time.monotonic()
         self._bar = _bar(self._total) if progress else None
         self._refill()
 
@@ -170,7 +168,9 @@ class Work:
         finally:
             self.cancel()
         pieces.sort(key=lambda piece: piece[0])
-        everything = [result for _, results in pieces for result in results] if len(pieces) != 1 else pieces[0][1]
+        everything: list[Any] = []
+        for _, results in pieces:
+            everything += results
         if failed and not return_exceptions:
             first = min(failed)
             raise mark(failed[first], first, everything)
@@ -187,7 +187,7 @@ class Work:
     def _refill(self) -> None:
         now = time.monotonic()
         if now - self._slots_at > SLOTS_KEPT and not self._is_exhausted:
-            self._slots, self._slots_at = self._count_slots(), now
+            self._slots, self._slots_at = self._ask_slots(), now
         window = self._slots * self._chunks.per_slot
         while len(self._under_way) < window or self._again:
             if self._again:
@@ -255,18 +255,28 @@ class Work:
     def _resize(self, chunk: _Chunk, count: int) -> None:
         """Fits the size to what a chunk took, waiting included, so that it errs to the short side."""
         took = max(time.monotonic() - chunk.sent, 1e-6)
-        size = int(min(count * CHUNK_SECONDS / took, self._size * 64, self._chunks.items_max))
-        if self._bytes_per_item:
-            size = min(size, int(CHUNK_BYTES / self._bytes_per_item))
-        if self._total is not None:
-            share = math.ceil(self._total / (self._slots * SHARES))
-            left = math.ceil((self._total - self._taken) / (self._slots * CHUNKS_PER_SLOT))
-            size = min(size, share, max(left, share // 8, 1))
-        self._size = max(1, size)
+        self._fit(min(count * CHUNK_SECONDS / took, self._size * 64), self._slots)
 
-    def _count_slots(self) -> int:
+    def _fit(self, size: float, slots: int) -> None:
+        """Sets the size, within what a message may hold and what leaves every slot its share."""
+        size = min(size, self._chunks.items_max)
+        if self._bytes_per_item:
+            size = min(size, CHUNK_BYTES / self._bytes_per_item)
+        if self._total is not None:
+            share = math.ceil(self._total / (slots * SHARES))
+            left = math.ceil((self._total - self._taken) / (slots * CHUNKS_PER_SLOT))
+            size = min(size, share, max(left, share // 8, 1))
+        self._size = max(1, int(size))
+
+    def _ask_slots(self) -> int:
+        """How many slots there are now; the first time also what the broker knows of the items' time."""
         method = self._pool.method(self._chunks.method)
-        return max(1, method.slots if method is not None else self._pool.status()["slots"]["total"])
+        if method is None:
+            return max(1, int(self._pool.status()["slots"]["total"]))
+        is_known = method.service_us is not None and self._chunks.method != shipped.METHOD
+        if is_known and not self._is_fixed and not self._taken:
+            self._fit(CHUNK_SECONDS / max(method.service_us or 0.0, 0.05) * 1e6, max(1, method.slots))
+        return max(1, method.slots)
 
 
 class MapIterator(Iterator[Any]):

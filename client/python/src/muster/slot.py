@@ -34,7 +34,8 @@ DRAIN_MS = 200
 
 #: To the slot: kind, slot, seq, dispatch. From it: kind, slot, seq, dispatch, with the answer as kind.
 ORDER = struct.Struct("<cII20s")
-RECALL, CANCEL, REJOIN, DRAIN, GIVEN_BACK, TOO_LATE = b"R", b"C", b"J", b"D", b"G", b"L"
+#: `JOIN`: unless it has joined; `REJOIN`: the broker is another one.
+RECALL, CANCEL, JOIN, REJOIN, DRAIN, GIVEN_BACK, TOO_LATE = b"R", b"C", b"j", b"J", b"D", b"G", b"L"
 
 #: How the process ends when it was replaced on purpose.
 EXIT_RECYCLED = 64
@@ -100,10 +101,16 @@ class Slot:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         self._data: zmq.Socket[bytes] = open_dealer(self._context, address)
+        # What is said while the broker is away waits in the socket; a slot never blocks on it.
+        self._data.immediate = 0
+        self._monitor = self._data.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._links = 0
+        self._is_joined = False
         self._data.connect(address.workers or "")
         self._poller = zmq.Poller()
         self._poller.register(self._data, zmq.POLLIN)
         self._poller.register(self._wake_read, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
 
     def run(self) -> int:
         """Serves until the supervisor drains it or is gone; the process's exit code."""
@@ -114,13 +121,24 @@ class Slot:
             if self._poller.poll(wait) == [] and self._is_draining:
                 return self._leave(0)
             self._clear_wake()
+            self._watch_link()
             while self._receive():
                 if self._is_recycled and self._calls_left <= 0:
                     lost = {"slot": self._number, "pid": os.getpid(), "on_purpose": True, "exit_code": 0}
                     self._data.send_multipart([Command.LOST.frame, json.dumps(lost).encode()])
                     return self._leave(EXIT_RECYCLED)
 
+    def _watch_link(self) -> None:
+        """A link that came back is a new one to the broker."""
+        while self._monitor.poll(0):
+            self._monitor.recv_multipart()
+            self._links += 1
+            if self._links > 1:
+                self._join()
+
     def _leave(self, code: int) -> int:
+        self._data.disable_monitor()
+        self._monitor.close(linger=0)
         self._data.close(linger=2000)
         self._context.term()
         return code
@@ -130,6 +148,7 @@ class Slot:
             self._started, self._cancelled = 0, 0
             self._skipped.clear()
             self._board.clear()
+        self._is_joined = True
         join = {"token": self._token, "slot": self._number, "pid": os.getpid()}
         self._data.send_multipart([Command.JOIN.frame, json.dumps(join).encode()])
 
@@ -138,7 +157,7 @@ class Slot:
             orders = os.read(self._wake_read, 256)
         except BlockingIOError:
             return
-        if REJOIN in orders:
+        if REJOIN in orders or (JOIN in orders and not self._is_joined):
             self._join()
         if DRAIN in orders:
             self._is_draining = True
@@ -153,12 +172,15 @@ class Slot:
         frames: list[Any] = []
         while self._data.rcvmore:
             frames.append(self._data.recv(copy=False).buffer)
-        if records.read_command(head) is Command.CALLS:
+        command = records.read_command(head)
+        if command is Command.WHO:
+            # Join again when the supervisor has registered.
+            self._is_joined = False
+        elif command is Command.CALLS:
             for call in records.unpack_calls(packed, frames):
                 if self._is_recycled and self._calls_left <= 0:
                     break  # The broker queues again what was not answered.
                 self._run(call)
-        # Joined needs no answer; after Who the supervisor has registered and says when to join.
         return True
 
     def _run(self, call: Call) -> None:
@@ -235,7 +257,7 @@ class Slot:
 
     def _obey(self, kind: bytes, slot: int, seq: int, dispatch: bytes) -> bytes:
         """Obeys an order; what it answers, or nothing."""
-        if kind in (REJOIN, DRAIN):
+        if kind in (JOIN, REJOIN, DRAIN):
             os.write(self._wake_write, kind)
             return b""
         with self._lock:

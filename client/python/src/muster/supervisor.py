@@ -100,7 +100,7 @@ class Supervisor:
             self._register(Command.REGISTER)
             while self._turn():
                 pass
-            self._control.send(Command.GOODBYE.frame)
+            self._tell(Command.GOODBYE)
         finally:
             for process in self._slots:
                 self._kill(process)
@@ -157,7 +157,7 @@ class Supervisor:
         if self._missed == MISSED_MAX + 1:
             print(f"muster: worker {self._name}: no broker; waiting for one", file=sys.stderr)
             self._find_again()
-        self._control.send(Command.HEARTBEAT.frame)
+        self._tell(Command.HEARTBEAT)
 
     def _find_again(self) -> None:
         """A broker that was started anew may be elsewhere."""
@@ -184,7 +184,14 @@ class Supervisor:
             "methods": self._functions.describe(),
             "allow_apply": self._allow_apply,
         }
-        self._control.send_multipart([command.frame, json.dumps(registration).encode()])
+        self._tell(command, json.dumps(registration).encode())
+
+    def _tell(self, command: Command, *content: bytes) -> None:
+        """Sends to the broker; without one it is not said, for the next one registers us anew."""
+        try:
+            self._control.send_multipart([command.frame, *content], zmq.NOBLOCK)
+        except zmq.Again:
+            pass
 
     def _receive(self) -> None:
         while True:
@@ -219,10 +226,10 @@ class Supervisor:
         self._name = self._functions.worker = welcome["name"]
         self._heartbeat = max(0.05, welcome["heartbeat_ms"] / 1000)
         self._beat_at = min(self._beat_at, time.monotonic() + self._heartbeat)
-        if self._epoch and welcome["epoch"] != self._epoch:
-            for process in self._slots:
-                self._order(process.number, slot.REJOIN)
+        is_other = welcome["epoch"] != self._epoch
         self._epoch = welcome["epoch"]
+        for process in self._slots:
+            self._order(process.number, slot.REJOIN if is_other else slot.JOIN)
 
     def _cancel(self, number: int, seq: int, dispatch: bytes) -> None:
         process = self._find(number)
@@ -243,7 +250,7 @@ class Supervisor:
             else:
                 self._order(number, slot.RECALL, seq, dispatch)
         if late:
-            self._control.send_multipart([Command.RECALLED.frame, b"".join(late)])
+            self._tell(Command.RECALLED, b"".join(late))
 
     def _order(self, number: int, kind: bytes, seq: int = 0, dispatch: bytes = bytes(20)) -> None:
         process = self._find(number)
@@ -271,7 +278,7 @@ class Supervisor:
         if self._drain_until is not None:
             return
         self._drain_until = time.monotonic() + grace
-        self._control.send(Command.DRAINING.frame)
+        self._tell(Command.DRAINING)
         for process in self._slots:
             process.restart_at = None
             process.is_unwanted = True
@@ -361,7 +368,7 @@ class Supervisor:
         ]
         process.unread = process.unread[whole:]
         if recalled:
-            self._control.send_multipart([Command.RECALLED.frame, b"".join(recalled)])
+            self._tell(Command.RECALLED, b"".join(recalled))
 
     def _kill(self, process: Process, is_on_purpose: bool = False) -> None:
         if process.pid:
@@ -388,7 +395,7 @@ class Supervisor:
         if code != slot.EXIT_RECYCLED:
             lost = {"slot": process.number, "pid": pid, "on_purpose": on_purpose, "backoff_ms": int(pause * 1000)}
             lost["signal" if code < 0 else "exit_code"] = abs(code)
-            self._control.send_multipart([Command.LOST.frame, json.dumps(lost).encode()])
+            self._tell(Command.LOST, json.dumps(lost).encode())
 
     def _pause(self, process: Process) -> float:
         now = time.monotonic()
