@@ -389,16 +389,7 @@ fn the_packed_examples_are_what_the_code_packs_and_reads() {
             packed(|out| example_reply_in_a_frame().pack(out)),
         ),
         ("slot-call", packed(|out| EXAMPLE_SLOT_CALL.pack(out))),
-        (
-            "recalled",
-            packed(|out| {
-                Recalled {
-                    call: EXAMPLE_SLOT_CALL,
-                    given_back: true,
-                }
-                .pack(out)
-            }),
-        ),
+        ("recalled", packed(|out| EXAMPLE_RECALLED.pack(out))),
         ("stream-item", packed(|out| example_item().pack(out))),
     ];
     for (name, packed) in &examples {
@@ -513,6 +504,11 @@ const EXAMPLE_SLOT_CALL: SlotCall = SlotCall {
         call: CallId(4),
         attempt: 2,
     },
+};
+
+const EXAMPLE_RECALLED: Recalled = Recalled {
+    call: EXAMPLE_SLOT_CALL,
+    given_back: true,
 };
 
 fn example_item() -> StreamItem<'static> {
