@@ -1,6 +1,7 @@
 //! What the core wants done.
 
 use crate::event::Ending;
+use crate::note::Note;
 use crate::{ClientId, MonoTime, SlotId};
 use muster_proto::id::{CallId, DispatchId};
 use std::time::Duration;
@@ -83,6 +84,8 @@ pub enum Action<Q, R> {
         /// Which.
         worker: crate::WorkerId,
     },
+    /// Tell whoever watches.
+    Note(Note),
     /// Everything is answered and the drain is over.
     Drained,
 }

@@ -4,12 +4,15 @@ use crate::call::{Call, CallState, Extra, Origin};
 use crate::class::{Class, ClassId, Estimate};
 use crate::event::{NewCall, Once, Target};
 use crate::keys::Found;
+use crate::note::Note;
 use crate::queue::FairQueue;
+use crate::recent::Histogram;
 use crate::route::Route;
 use crate::timer::Due;
 use crate::{Action, ClientId, Core, Failure, MonoTime, Outcome, Reply, Request};
 use muster_proto::id::CallId;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Classes without calls are swept out when they are more than one in so many.
@@ -134,6 +137,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.actions
                 .push_back(Action::Acknowledge { client, call: id });
         }
+        self.note(|core| Note::Admitted {
+            call: id,
+            target: core.classes[class].target.clone(),
+        });
         self.start_or_queue(id);
     }
 
@@ -197,7 +204,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         let once = self.names_once(target, &groups);
         let id = self.classes.insert(Class {
-            target: target.clone(),
+            target: Rc::new(target.clone()),
             queue: FairQueue::default(),
             groups,
             refused_by: BTreeSet::new(),
@@ -205,6 +212,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             estimate: Estimate::default(),
             open_calls: 0,
             once,
+            latency: Histogram::default(),
+            failures: 0,
         });
         if let Target::MethodAt { worker, .. } | Target::RawAt(worker) = target {
             let addressed = self.addressed.entry(worker.clone()).or_default();
@@ -257,6 +266,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     fn refuse(&mut self, client: ClientId, request: Q, origin: Origin, failure: Failure) {
         self.totals.count_failure(&failure);
+        self.note(|_| Note::Failed {
+            call: None,
+            target: None,
+            failure: failure.clone(),
+        });
         match origin {
             Origin::Single => {
                 let (call, outcome) = (CallId(0), Outcome::Failed(failure));

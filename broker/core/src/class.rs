@@ -4,8 +4,10 @@ use crate::SlotId;
 use crate::event::Target;
 use crate::group::GroupId;
 use crate::queue::FairQueue;
+use crate::recent::Histogram;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// Index of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,7 +16,7 @@ pub(crate) struct ClassId(pub u32);
 /// The calls for one method (or raw bodies), to anybody or to one worker.
 #[derive(Debug)]
 pub(crate) struct Class {
-    pub target: Target,
+    pub target: Rc<Target>,
     pub queue: FairQueue,
     /// The groups whose slots can run it.
     pub groups: Vec<GroupId>,
@@ -27,6 +29,10 @@ pub(crate) struct Class {
     pub open_calls: usize,
     /// Some registration says that it must never run twice.
     pub once: bool,
+    /// How long its calls took.
+    pub latency: Histogram,
+    /// Its calls that ended with anything but a result.
+    pub failures: u64,
 }
 
 /// A running estimate of a method's service time per item.
@@ -75,7 +81,7 @@ pub(crate) struct ClassTable {
     free: Vec<ClassId>,
     /// Classes without open calls.
     idle: usize,
-    by_target: FxHashMap<Target, ClassId>,
+    by_target: FxHashMap<Rc<Target>, ClassId>,
 }
 
 impl ClassTable {

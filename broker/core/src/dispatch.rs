@@ -10,6 +10,7 @@ use crate::call::{Call, CallState};
 use crate::class::{Class, ClassId};
 use crate::event::WorkerKind;
 use crate::group::{GroupId, Rank};
+use crate::note::Note;
 use crate::route::{is_addressed, is_json};
 use crate::slot::{Dispatched, DispatchedState, Slot};
 use crate::{Action, Core, Failure, MonoTime, Outcome, Reply, Request, SlotId};
@@ -297,8 +298,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         if attempt > 1 {
             self.totals.retried += 1;
         }
+        let class = call.class;
         self.rank(slot_id);
         self.watch_overrun(slot_id);
+        self.note(|core| Note::Dispatched {
+            call: id,
+            target: core.classes[class].target.clone(),
+            attempt,
+            worker: core.workers[&core.slots[&slot_id].worker].name.clone(),
+            slot: slot_id,
+        });
         self.actions.push_back(Action::Dispatch {
             slot: slot_id,
             dispatch: DispatchId {

@@ -28,15 +28,18 @@ mod client;
 mod config;
 mod dispatch;
 mod event;
+mod explain;
 mod group;
 mod invariants;
 mod keys;
 mod lost;
 mod membership;
+mod note;
 mod outbox;
 mod overrun;
 mod queue;
 mod rank;
+mod recent;
 mod resolve;
 mod rng;
 mod route;
@@ -52,7 +55,10 @@ pub use event::{
     BatchItem, CancelTarget, EndReason, Ending, Event, NewCall, Offer, Once, Reply, Request,
     Target, Verdict, WorkerKind, WorkerSpec,
 };
+pub use explain::Obstacle;
+pub use note::Note;
 pub use outbox::{Outbox, OutboxCaps, Pushed};
+pub use recent::{BUCKETS, EndedCall, Histogram, HowEnded};
 pub use stats::Totals;
 pub use status::{CallStatus, MethodStatus, SlotState, SlotStatus, Status, WorkerStatus};
 pub use time::MonoTime;
@@ -64,6 +70,7 @@ use client::Client;
 use group::GroupTable;
 use keys::Keys;
 use muster_proto::id::CallId;
+use recent::Recent;
 use rng::Rng;
 use rustc_hash::FxHashMap;
 use slot::{Slot, Worker};
@@ -125,6 +132,9 @@ pub struct Core<Q, R> {
     draining: Option<MonoTime>,
     is_drained: bool,
     totals: Totals,
+    recent: Recent<R>,
+    /// Somebody wants to hear of every [`Note`].
+    is_watched: bool,
 }
 
 impl<Q: Request, R: Reply> Core<Q, R> {
@@ -164,6 +174,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             draining: None,
             is_drained: false,
             totals: Totals::default(),
+            recent: Recent::default(),
+            is_watched: false,
             config,
         }
     }
@@ -256,7 +268,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     pub fn target(&self, call: CallId) -> Option<&Target> {
         self.calls
             .get(call)
-            .map(|call| &self.classes[call.class].target)
+            .map(|call| self.classes[call.class].target.as_ref())
     }
 
     fn run_timers(&mut self) {

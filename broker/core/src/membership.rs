@@ -2,6 +2,7 @@
 
 use crate::event::{EndReason, WorkerKind, WorkerSpec};
 use crate::group::GroupId;
+use crate::note::Note;
 use crate::slot::{Slot, Worker};
 use crate::timer::Due;
 use crate::{Action, Core, MonoTime, Reply, Request, SlotId, WorkerId};
@@ -19,6 +20,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             }
         }
         let name: Box<str> = spec.name.as_str().into();
+        if !self.workers.contains_key(&id) {
+            self.note(|_| Note::WorkerUp {
+                worker: spec.name.as_str().into(),
+            });
+        }
         let found = self.groups.find(spec.kind, &spec.offer);
         let is_new_group = found.is_none();
         let group = found.unwrap_or_else(|| self.groups.insert(spec.kind, spec.offer.clone()));
@@ -35,6 +41,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.workers.insert(
                 id,
                 Worker {
+                    name: spec.name.as_str().into(),
                     spec,
                     group,
                     slots: BTreeMap::new(),
@@ -64,6 +71,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let old_name: Box<str> = worker.spec.name.as_str().into();
         let new_name: Box<str> = spec.name.as_str().into();
         let before = std::mem::replace(&mut worker.group, group);
+        worker.name = spec.name.as_str().into();
         worker.spec = spec;
         worker.heard = self.now;
         worker.is_draining = false;
@@ -122,10 +130,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             return;
         };
         worker.is_draining = true;
-        let slots: Vec<SlotId> = worker.slots.values().copied().collect();
+        let (name, slots) = (worker.name.clone(), worker.slots.values().copied());
+        let slots: Vec<SlotId> = slots.collect();
         for slot in slots {
             self.rank(slot);
         }
+        self.note(|_| Note::WorkerDraining { worker: name });
     }
 
     /// A worker left: so do its slots.
@@ -135,10 +145,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         // Its other slots are as good as gone: no call put back may go to them.
         worker.is_draining = true;
+        let name = worker.name.clone();
         let slots: Vec<SlotId> = worker.slots.values().copied().collect();
         for &slot in &slots {
             self.rank(slot);
         }
+        self.note(|_| Note::WorkerDown {
+            worker: name,
+            reason,
+        });
         for slot in slots {
             // With the worker goes the link that word of its children would come by.
             self.lose_slot(slot, reason, false);

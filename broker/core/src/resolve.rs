@@ -1,8 +1,9 @@
 //! Answers: which dispatch they come from, and to whom they go.
 
-use crate::call::{CallState, Origin};
+use crate::call::{Call, CallState, Origin};
 use crate::class::ClassId;
 use crate::event::{Verdict, WorkerKind};
+use crate::note::Note;
 use crate::route::is_json;
 use crate::slot::{Dispatched, DispatchedState};
 use crate::timer::Due;
@@ -163,6 +164,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let is_gone = self.is_gone(call.client);
         self.close_for(call.client);
         self.totals.count(&outcome);
+        self.record(id, &call, &outcome);
         if let Some(key) = call.extra.and_then(|extra| extra.key) {
             // A client that gave up, and one that should ask again, find no answer to their key.
             let kept = match &outcome {
@@ -197,6 +199,47 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 self.item_ended(batch, index, call.request, Some(outcome), is_gone);
             }
         }
+    }
+
+    /// For those who ask or watch.
+    fn record(&mut self, id: CallId, call: &Call<Q>, outcome: &Outcome<R>) {
+        let (took, class) = (self.now.since(call.admitted), &mut self.classes[call.class]);
+        class.latency.add(took);
+        let is_result = matches!(
+            outcome,
+            Outcome::Replied {
+                is_error: false,
+                ..
+            }
+        );
+        class.failures += u64::from(!is_result);
+        let target = class.target.clone();
+        let worker = match call.state {
+            CallState::Dispatched { slot } => {
+                let slot = self.slots.get(&slot);
+                let worker = slot.and_then(|slot| self.workers.get(&slot.worker));
+                worker.map(|worker| worker.name.clone())
+            }
+            _ => None,
+        };
+        self.recent
+            .push(id, call, &target, worker, outcome, self.now);
+        self.note(|_| match outcome {
+            Outcome::Replied { is_error, .. } => Note::Answered {
+                call: id,
+                target,
+                is_error: *is_error,
+                took,
+            },
+            Outcome::Failed(failure) => {
+                let failure = failure.clone();
+                Note::Failed {
+                    call: Some(id),
+                    target: Some(target),
+                    failure,
+                }
+            }
+        });
     }
 
     /// A notification that has ended may be one whose acknowledgement the caller has not seen yet,

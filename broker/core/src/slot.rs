@@ -8,10 +8,13 @@ use crate::time::MonoTime;
 use crate::{SlotId, WorkerId};
 use muster_proto::id::CallId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 /// A worker that introduced itself.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    /// The name in `spec`, shared.
+    pub name: Rc<str>,
     pub spec: crate::event::WorkerSpec,
     pub group: GroupId,
     /// Its linked slots by number.

@@ -2,6 +2,7 @@
 
 use crate::call::CallState;
 use crate::event::{Target, WorkerKind};
+use crate::recent::Histogram;
 use crate::slot::{DispatchedState, Slot, Worker};
 use crate::{ClientId, Core, MonoTime, Reply, Request, SlotId, Totals, WorkerId};
 use muster_proto::id::CallId;
@@ -103,6 +104,10 @@ pub struct MethodStatus {
     pub queued: usize,
     /// Estimated service time per item.
     pub service_ns: Option<u64>,
+    /// How long its calls took, from admission to answer.
+    pub latency: Histogram,
+    /// Its calls that ended with anything but a result.
+    pub failures: u64,
 }
 
 /// One open call.
@@ -247,6 +252,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         Some(MethodStatus {
             queued: class.queue.len(),
             service_ns,
+            latency: class.latency,
+            failures: class.failures,
         })
     }
 
@@ -263,7 +270,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         Some(CallStatus {
             id,
             client: call.client,
-            target: class.target.clone(),
+            target: Target::clone(&class.target),
             slot: match call.state {
                 CallState::Dispatched { slot } => Some(slot),
                 _ => None,

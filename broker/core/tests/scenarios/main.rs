@@ -9,3 +9,4 @@ mod limits;
 mod loss;
 mod membership;
 mod story;
+mod watching;

@@ -376,6 +376,7 @@ fn line(action: &Action<Body, Value>) -> String {
         } => format!("recall {}", held(dispatch, slot, seq)),
         Action::CloseLane { slot } => format!("close s{}", slot.0),
         Action::ForgetWorker { worker } => format!("forget w{}", worker.0),
+        Action::Note(note) => format!("note {note:?}"),
         Action::Drained => "drained".into(),
     }
 }

@@ -228,6 +228,7 @@ impl Shadow {
                     }
                 }
             }
+            Action::Note(_) => panic!("nobody watches"),
             Action::Acknowledge { client, call } => {
                 let token = core.request(*call).expect("it is still held").token;
                 self.acknowledged(*client, token);
