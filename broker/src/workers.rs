@@ -292,9 +292,10 @@ impl Workers {
             name: name.clone(),
             ..registration
         });
+        // Over ipc libzmq names user, group and process here.
         let peer = frames[0]
             .property("Peer-Address")
-            .filter(|peer| !peer.is_empty());
+            .filter(|peer| peer.parse::<std::net::IpAddr>().is_ok());
         let address = peer.unwrap_or_else(|| registration.host.clone());
         let user = frames[0].property("User-Id").unwrap_or_default();
         self.by_token.insert(registration.token.as_str().into(), id);
