@@ -45,7 +45,8 @@ from .executor import MusterExecutor
 from .facade import AsyncResult, Pool, connect
 from .future import Future
 from .inside import cancelled, once, progress
-from .pool import ClusterPool, Method, Options
+from .options import Method, Options
+from .pool import ClusterPool
 from .serving import serve
 
 __all__ = [

@@ -11,7 +11,8 @@ from typing import Any
 
 from .facade import connect
 from .mapping import MapIterator
-from .pool import ClusterPool, Method
+from .options import Method
+from .pool import ClusterPool
 
 
 class AsyncPool:
@@ -78,7 +79,7 @@ class AsyncPool:
 
     async def status(self) -> dict[str, Any]:
         """The broker in numbers."""
-        return await asyncio.wrap_future(self.pool.request("broker.status"))  # type: ignore[no-any-return]
+        return await asyncio.wrap_future(self.pool.request("broker.status"))
 
     async def close(self) -> None:
         """Closes the connection."""

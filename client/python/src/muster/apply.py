@@ -29,7 +29,9 @@ DEFINED_PER_SLOT = 2
 CHUNK_ITEMS_MAX = 1_000_000
 #: Functions that a pool remembers having shipped.
 FUNCTIONS_MAX = 1000
-NOT_ALLOWED = "no worker of this cluster runs functions that clients send; start one with `muster-worker --allow-apply`"
+NOT_ALLOWED = (
+    "no worker of this cluster runs functions that clients send; start one with `muster-worker --allow-apply`"
+)
 
 
 @dataclass

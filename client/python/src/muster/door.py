@@ -19,7 +19,7 @@ LINK_BYTES_MAX = 512 << 20
 COPY_BYTES_MAX = 16 << 10
 
 _WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-_NAMES = {
+_NAMES: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "up",
     zmq.EVENT_DISCONNECTED: "down",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refused",
@@ -88,7 +88,7 @@ class Door:
         except zmq.Again:
             return False
         if not frames:
-            socket.send(body, copy=len(body) < COPY_BYTES_MAX)
+            socket.send(body, 0, len(body) < COPY_BYTES_MAX)
             return True
         socket.send(body, zmq.SNDMORE, copy=len(body) < COPY_BYTES_MAX)
         last = len(frames) - 1

@@ -52,7 +52,8 @@ class CallError(MusterError):
     """
 
     def __init__(self, code: int, message: str, data: Any = None, method: str | None = None) -> None:
-        super().__init__(message)
+        # Not `super()`: the next class may be a built-in one that asks for other arguments.
+        Exception.__init__(self, message)
         self.code = code
         self.message = message
         self.data = data if isinstance(data, dict) else {}
@@ -178,7 +179,10 @@ def from_object(error: Any, method: str | None = None) -> CallError:
         message = str(data.get("message") or message)
     else:
         message = _explain(message, data, method)
-    made = kind.__new__(kind, message)
+    try:
+        made = kind.__new__(kind, message)
+    except TypeError:
+        made = RemoteError.__new__(RemoteError, message)
     # Not `kind(...)`: built-in types such as UnicodeDecodeError ask for arguments of their own.
     CallError.__init__(made, code, message, data, method)
     made.args = (message,)
@@ -236,7 +240,7 @@ def _remote_kind(name: str) -> type[RemoteError]:
     known = _kinds.get(name)
     if known is not None:
         return known
-    builtin = getattr(builtins, name, None) if name.isidentifier() else None
+    builtin: Any = getattr(builtins, name, None) if name.isidentifier() else None
     # Exceptions that end programs or loops must not do so here.
     fits = isinstance(builtin, type) and issubclass(builtin, Exception)
     if not fits or issubclass(builtin, (StopIteration, StopAsyncIteration, RemoteError)):

@@ -46,7 +46,14 @@ class MusterExecutor(concurrent.futures.Executor):
         future.add_done_callback(self._futures.discard)
         return future
 
-    def map(self, fn: Any, *iterables: Iterable[Any], timeout: float | None = None, chunksize: int | None = None, buffersize: int | None = None) -> Iterator[Any]:  # fmt: skip
+    def map(
+        self,
+        fn: Any,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
         """Like `Executor.map`: results in order; `timeout` counts from this call, for each result.
 
         Items are taken as results are, a few chunks ahead, so `buffersize` is not needed.

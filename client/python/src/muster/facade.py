@@ -83,12 +83,17 @@ class Pool(ClusterPool):
             self._cluster = PrivateCluster(processes, recycle=maxtasksperchild)
             target = self._cluster.target
         try:
-            super().__init__(target, **({} if connect_timeout is None else {"connect_timeout": connect_timeout}))
+            super().__init__(
+                target, **({} if connect_timeout is None else {"connect_timeout": connect_timeout})
+            )
             if self._cluster is not None:
                 self.wait_for_slots(self._cluster.slots, timeout=60)
         except BaseException:
             if self._cluster is not None:
-                self._cluster.close()
+                try:
+                    self._cluster.check()
+                finally:
+                    self._cluster.close()
             raise
         if initializer is not None:
             self._shared.library.setup = pack_initializer(initializer, tuple(initargs))
@@ -128,7 +133,9 @@ class Pool(ClusterPool):
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
         """Starts a map over lists of arguments in the background."""
-        return self._collect_async(self._run(func, iterable, chunksize, is_star=True), callback, error_callback)
+        return self._collect_async(
+            self._run(func, iterable, chunksize, is_star=True), callback, error_callback
+        )
 
     def _collect_async(
         self,
@@ -205,7 +212,9 @@ def connect(
 
 
 def _tell(
-    done: Any, callback: Callable[[Any], object] | None, error_callback: Callable[[BaseException], object] | None
+    done: Any,
+    callback: Callable[[Any], object] | None,
+    error_callback: Callable[[BaseException], object] | None,
 ) -> None:
     if done.cancelled():
         return

@@ -251,7 +251,7 @@ def _functions_of(source: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
     elif isinstance(source, (list, tuple, set, frozenset)):
         for part in source:
             yield from _functions_of(part)
-    elif isinstance(source, Iterable) or isinstance(source, type):
+    elif isinstance(source, (Iterable, type)):
         raise TypeError(f"{source!r:.80} offers no functions")
     else:
         yield from _methods(source)
@@ -304,14 +304,12 @@ def _describe(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):
-        parameters = None  # type: ignore[assignment]
-    if parameters is not None:
+        pass
+    else:
         described["params"] = [
-            {
-                "name": {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name,
-                "optional": p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.default is not p.empty,
-            }
+            {"name": stars + p.name, "optional": bool(stars) or p.default is not p.empty}
             for p in parameters
+            for stars in [{p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")]  # type: ignore[call-overload]
         ]
     described["chunks"] = name != shipped.METHOD
     if getattr(function, "__muster_once__", False):

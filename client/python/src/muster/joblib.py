@@ -56,7 +56,10 @@ class MusterBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             return max(1, slots + 1 + n_jobs)
         return n_jobs if self._given is None else min(n_jobs, slots)
 
-    def configure(self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **_: Any) -> int:  # fmt: skip
+    def configure(
+        self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **_: Any
+    ) -> int:
+        """A `Parallel` call begins; returns how many of its calls can run at once."""
         self.parallel = parallel
         jobs = self.effective_n_jobs(n_jobs)
         if self._given is None:

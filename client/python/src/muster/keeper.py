@@ -74,7 +74,8 @@ def main() -> None:
                 # A fork of the parent may hold the other end of the lifeline open.
                 if (readable and not os.read(0, 64)) or os.getppid() != plan["parent"]:
                     break
-                if not all([child.watch() for child in children]):
+                # All of them, also when the first is given up.
+                if False in [child.watch() for child in children]:
                     break
         finally:
             _end(children)

@@ -13,10 +13,8 @@ import heapq
 import itertools
 import json
 import os
-import re
 import secrets
 import select
-import sys
 import threading
 import time
 import weakref
@@ -27,13 +25,11 @@ from typing import Any
 import zmq
 
 from .connection import Address, Target
-from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
 from .door import Door
+from .entry import Entry, find_id, nobody, read_result
+from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
+from .repeats import Repeats
 from .wire import Buffer
-
-#: Receives an answer (body and attachments), or an exception when there will be none. It is called
-#: on the link's thread and must not block.
-Sink = Callable[[bytes, list[Buffer], "BaseException | None"], None]
 
 #: Messages received or sent before the thread looks at its other work.
 BURST = 256
@@ -54,25 +50,6 @@ ASK, ASK_MAX = 0.2, 10.0
 #: How long after its deadline a call that the broker did not answer is given up.
 GUARD = 2.0
 
-_LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
-
-
-class Entry:
-    """A call from its submission to its answer."""
-
-    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "method", "sink")
-
-    def __init__(
-        self, id: int, method: str, body: bytes, frames: list[Buffer], sink: Sink, is_once: bool = False
-    ) -> None:
-        self.id = id
-        self.method = method
-        self.body = body
-        self.frames = frames
-        self.sink = sink
-        self.is_once = is_once
-        self.is_sent = False
-
 
 class Link:
     """A connection to one broker, shared by any number of threads."""
@@ -87,7 +64,7 @@ class Link:
         self._commands: deque[Callable[[], None]] = deque()
         self._open: dict[int, Entry] = {}
         self._guards: list[tuple[float, int]] = []
-        self._once: dict[str, bool] = {}
+        self._repeats = Repeats()
         self._epoch: str | None = None
         self._is_asleep = False
         self._is_closed = False
@@ -145,7 +122,7 @@ class Link:
 
     def learn(self, once: dict[str, bool]) -> None:
         """Takes in which methods must not run twice."""
-        self._commands.append(lambda: self._once.update(once))
+        self._commands.append(lambda: self._repeats.learn(once))
 
     def wait_idle(self) -> None:
         """Waits until no call is unanswered."""
@@ -253,11 +230,10 @@ class Link:
                     self._heard = time.monotonic()
                 return received
             body, frames = message
-            found = _LAST_ID.search(body, max(0, len(body) - 40))
-            id = int(found[1]) if found else _id_of(body)
+            id = find_id(body)
             entry = open_calls.pop(id, None) if id is not None else None
             if entry is not None:
-                _deliver(entry, body, frames, None)
+                entry.deliver(body, frames, None)
         self._heard = time.monotonic()
         return BURST
 
@@ -290,10 +266,7 @@ class Link:
     def _ask(self, method: str, use: Callable[[Any], None]) -> None:
         def sink(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
             if error is None:
-                try:
-                    use(json.loads(body).get("result"))
-                except ValueError:
-                    use(None)
+                use(read_result(body))
 
         id = next(self.ids)
         body = f'{{"jsonrpc":"2.0","method":"{method}","id":{id}}}'.encode()
@@ -334,19 +307,10 @@ class Link:
         self._ready.set()
 
     def _resend(self, entries: list[Entry], is_same: bool) -> None:
-        fit: list[Entry] = []
-        unsure: list[Entry] = []
-        for entry in entries:
-            is_once = True if entry.is_once else self._once.get(entry.method)
-            if entry.method.startswith(("broker.", "system.", "rpc.")):
-                is_once = False
-            if is_same or is_once is False:
-                fit.append(entry)
-            elif is_once is None:
-                unsure.append(entry)
-            else:
-                lost = f"the broker was restarted while {entry.method} was under way; it must not run twice"
-                _deliver(entry, b"", [], UnknownOutcome(lost))
+        fit, unsure, unfit = self._repeats.sort(entries, is_same)
+        for entry in unfit:
+            lost = f"the broker was restarted while {entry.method} was under way; it must not run twice"
+            entry.deliver(b"", [], UnknownOutcome(lost))
         self._outbox.extendleft(reversed(fit))
         self._unsure = unsure
         now = time.monotonic()
@@ -354,13 +318,11 @@ class Link:
 
     def _learned(self, methods: Any) -> None:
         if isinstance(methods, list):
-            self._once.update((method["name"], bool(method.get("once"))) for method in methods)
+            self._repeats.learn({method["name"]: bool(method.get("once")) for method in methods})
         if self._unsure and self._asking:
-            known = [entry for entry in self._unsure if entry.method in self._once]
-            rest = [entry for entry in self._unsure if entry.method not in self._once]
-            asking = self._asking
-            self._resend(known, False)
-            self._unsure, self._asking = rest, (asking if rest else None)
+            asking, unsure = self._asking, self._unsure
+            self._resend(unsure, False)
+            self._asking = asking if self._unsure else None
 
     def _forget(self, ids: list[int]) -> None:
         """Takes unsent calls out; has the broker end the others."""
@@ -377,7 +339,7 @@ class Link:
         for at in range(0, len(sent), 1000):
             # Notifications: their outcome interests nobody.
             calls = [_request_text("broker.cancel", {"key": self.key(id)}) for id in sent[at : at + 1000]]
-            self._outbox.append(Entry(0, "", f"[{','.join(calls)}]".encode(), [], _nobody))
+            self._outbox.append(Entry(0, "", f"[{','.join(calls)}]".encode(), [], nobody))
 
     def _keep_time(self) -> None:
         now = time.monotonic()
@@ -386,7 +348,7 @@ class Link:
             entry = self._open.pop(id, None)
             if entry is not None:
                 overdue = {"code": -32001, "message": "DeadlineExceeded: the broker is silent"}
-                _deliver(entry, b"", [], from_object(overdue, entry.method))
+                entry.deliver(b"", [], from_object(overdue, entry.method))
         if self._lost is not None and now - self._lost >= self._patience:
             self._give_up()
         if not self._is_ready:
@@ -396,7 +358,7 @@ class Link:
         if self._asking and self._asking[1] <= now:
             since = self._asking[0]
             if now - since >= ASK_MAX:
-                self._once.update((entry.method, True) for entry in self._unsure)
+                self._repeats.learn({entry.method: True for entry in self._unsure})
                 self._resend(self._unsure, False)
             else:
                 self._asking = (since, now + ASK)
@@ -412,7 +374,7 @@ class Link:
         elif now - self._heard >= SILENT_MAX:
             self._lose()
         else:
-            if any(entry.method not in self._once for entry in itertools.islice(self._open.values(), 8)):
+            if not self._repeats.knows(itertools.islice(self._open.values(), 8)):
                 # Known in advance, calls go on at once when the broker is restarted.
                 self._ask("broker.methods", self._learned)
             self._ask("broker.status", self._found)
@@ -432,28 +394,8 @@ class Link:
         self._open.clear()
         self._unsure = []
         for entry in entries:
-            is_once = entry.is_sent and (entry.is_once or self._once.get(entry.method, False))
-            _deliver(entry, b"", [], UnknownOutcome(waited) if is_once else BrokerLost(waited))
-
-
-def _deliver(entry: Entry, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
-    try:
-        entry.sink(body, frames, error)
-    except Exception:
-        # A sink is ours; but a user's callback must not end everybody's link.
-        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-
-def _nobody(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
-    pass
-
-
-def _id_of(body: bytes) -> int | None:
-    try:
-        id = json.loads(body)["id"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return id if isinstance(id, int) else None
+            is_once = entry.is_sent and self._repeats.is_once(entry)
+            entry.deliver(b"", [], UnknownOutcome(waited) if is_once else BrokerLost(waited))
 
 
 def _request_text(method: str, params: Any) -> str:

@@ -244,7 +244,11 @@ class Work:
                 return None
             return [None], {0: failure}
         except Exception as failure:
-            if isinstance(failure, CallError) and failure.code in (-32602, -32000, -32001, -32008) and count == 1:
+            if (
+                isinstance(failure, CallError)
+                and failure.code in (-32602, -32000, -32001, -32008)
+                and count == 1
+            ):
                 return [None], {0: failure}
             self.cancel()
             raise

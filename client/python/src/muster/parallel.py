@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from . import shipped
@@ -69,7 +70,9 @@ class ParallelFunction:
                 raise mark(failure, index, outcomes)
         return _join(outcomes)
 
-    def _split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    def _split(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         values = [*args, *kwargs.values()]
         lengths = {len(value) for value in values if _is_splittable(value)}
         if len(lengths) != 1:
@@ -87,7 +90,7 @@ class ParallelFunction:
                 tuple(cut(value, start, end) for value in args),
                 {name: cut(value, start, end) for name, value in kwargs.items()},
             )
-            for start, end in zip(bounds, bounds[1:], strict=False)
+            for start, end in pairwise(bounds)
         ]
 
     def _slots(self) -> int:

@@ -13,16 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed as _as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import inside, wire
 from .apply import Library, Shipment
 from .connection import Target
+from .entry import Entry, nobody
 from .errors import MethodNotFound, MusterError
 from .future import Future
-from .link import Entry, Link
+from .link import Link
 from .mapping import MapIterator, NamedCalls, NamedChunks, Work
+from .options import Method, Options, read_method
 
 if TYPE_CHECKING:
     from .parallel import ParallelFunction, RemoteFunction
@@ -32,44 +34,6 @@ T = TypeVar("T")
 
 #: How long `connect` waits for the broker's first word, in seconds.
 CONNECT_TIMEOUT = 2.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """How calls are made. `timeout` is in seconds, of a map it is that of each item; `attempts`
-    how often a call may be started when its worker dies; `priority` is -10 to 10; `to` names the
-    one worker to ask."""
-
-    timeout: float | None = None
-    attempts: int | None = None
-    priority: int | None = None
-    to: str | None = None
-
-    def meta(self) -> str:
-        """The members of `meta`, with a comma behind each."""
-        text = '"frames":true,'
-        if self.timeout is not None:
-            text += f'"timeout_ms":{max(0, round(self.timeout * 1000)) or int(self.timeout > 0)},'
-        if self.attempts is not None:
-            text += f'"attempts_max":{self.attempts:d},'
-        if self.priority is not None:
-            text += f'"priority":{self.priority:d},'
-        if self.to is not None:
-            text += f'"to":{json.dumps(self.to)},'
-        return text
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method on offer. `service_us` is how long one call takes, in microseconds, once known."""
-
-    name: str
-    params: tuple[tuple[str, bool], ...] | None = None
-    doc: str = ""
-    once: bool = False
-    chunks: bool = False
-    slots: int = 0
-    service_us: float | None = None
 
 
 class ClusterPool:
@@ -89,7 +53,9 @@ class ClusterPool:
 
     # --- one call ---------------------------------------------------------------------------
 
-    def call(self, function: str | Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    def call(
+        self, function: str | Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
         """Calls a function and waits for its result.
 
         `timeout` in seconds is the call's deadline on the cluster. A remote parameter that is itself
@@ -146,7 +112,9 @@ class ClusterPool:
         if parent is not None:
             extra += f'"parent":{json.dumps(parent)},'
         meta = f',"meta":{{{self._options.meta()}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
-        entry = Entry(id, method, b"".join((head, params, meta.encode())), frames, sink, self._options.attempts == 1)
+        entry = Entry(
+            id, method, b"".join((head, params, meta.encode())), frames, sink, self._options.attempts == 1
+        )
         link.submit(entry, None if '"map"' in extra else self._options.timeout)
 
     def call_to(self, worker: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +141,7 @@ class ClusterPool:
         """Has a method called; nobody waits for its result or hears of its failure."""
         text, frames = wire.encode(kwargs or args)
         body = b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (json.dumps(method).encode(), text)
-        self.link.submit(Entry(0, method, body, frames, _nobody))
+        self.link.submit(Entry(0, method, body, frames, nobody))
 
     # --- many calls -------------------------------------------------------------------------
 
@@ -209,7 +177,12 @@ class ClusterPool:
         return run.collect(return_exceptions)
 
     def imap(
-        self, function: str | Callable[..., Any], items: Iterable[Any], chunksize: int | None = None, *, progress: bool = False
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
     ) -> MapIterator:
         """Like `map`, one result after the other as it is there; takes items as results are taken.
 
@@ -218,7 +191,12 @@ class ClusterPool:
         return MapIterator(self._run(function, items, chunksize, progress=progress), is_ordered=True)
 
     def imap_unordered(
-        self, function: str | Callable[..., Any], items: Iterable[Any], chunksize: int | None = None, *, progress: bool = False
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
     ) -> MapIterator:
         """Like `imap`, in the order in which results come."""
         return MapIterator(self._run(function, items, chunksize, progress=progress), is_ordered=False)
@@ -294,7 +272,7 @@ class ClusterPool:
     def methods(self) -> list[Method]:
         """Every method on offer, the broker's own left out."""
         entries = self.plain.request("broker.methods").result()
-        methods = {entry["name"]: _method(entry) for entry in entries}
+        methods = {entry["name"]: read_method(entry) for entry in entries}
         self.link.learn({method.name: method.once for method in methods.values()})
         self._shared.methods, self._shared.methods_at = methods, time.monotonic()
         return list(methods.values())
@@ -328,7 +306,9 @@ class ClusterPool:
 
     def scale(self, slots: int, worker: str | None = None) -> None:
         """Has a worker run that many slots; it may be left out when there is only one."""
-        self.plain.request("broker.scale", {"slots": slots, **({"worker": worker} if worker else {})}).result()
+        self.plain.request(
+            "broker.scale", {"slots": slots, **({"worker": worker} if worker else {})}
+        ).result()
 
     @property
     def plain(self) -> ClusterPool:
@@ -402,22 +382,3 @@ def reconnect(target: Target, options: Options) -> ClusterPool:
     pool = ClusterPool(target)
     pool._options = options
     return pool
-
-
-def _method(entry: dict[str, Any]) -> Method:
-    params = entry.get("params")
-    listed = None if params is None else tuple((p["name"], bool(p.get("optional"))) for p in params)
-    return Method(
-        entry["name"],
-        listed,
-        entry.get("doc") or "",
-        bool(entry.get("once")),
-        bool(entry.get("chunks")),
-        int(entry.get("slots") or 0),
-        entry.get("service_us"),
-    )
-
-
-def _nobody(body: bytes, frames: list[Any], error: BaseException | None) -> None:
-    pass
-

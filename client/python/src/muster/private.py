@@ -95,13 +95,15 @@ class PrivateCluster:
             raise
 
     def _worker_command(self, recycle: int | None) -> list[str]:
-        options = ["--name", f"{os.path.basename(sys.argv[0]) or 'python'}-{os.getpid()}", "-n", str(self.slots)]
+        # `-c` and `-` are no names.
+        program = Path(sys.argv[0]).stem.lstrip("-") or "python"
+        options = [f"--name={program}-{os.getpid()}", "-n", str(self.slots)]
         if recycle is not None:
             options += ["--recycle", str(recycle)]
-        program = _rust_worker()
-        if program is None:
+        worker = _rust_worker()
+        if worker is None:
             return [sys.executable, "-m", "muster.serve", "--allow-apply", *options]
-        return [program, "--allow-apply", "--interpreter", sys.executable, *options]
+        return [worker, "--allow-apply", "--interpreter", sys.executable, *options]
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -110,6 +112,11 @@ class PrivateCluster:
             if self._keeper.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"the private cluster did not start: {self._log_tail()}")
             time.sleep(0.005)
+
+    def check(self) -> None:
+        """Raises `StartError` when the cluster has ended by itself."""
+        if self._keeper.poll() is not None:
+            raise StartError(f"the private cluster has ended: {self._log_tail()}")
 
     def _log_tail(self) -> str:
         try:

@@ -119,7 +119,7 @@ def pack_reply(
 
 def unpack_slot_calls(packed: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Slot, number in the slot, and dispatch of cancelled or recalled calls."""
-    return SLOT_CALL.iter_unpack(packed)  # type: ignore[return-value]
+    return SLOT_CALL.iter_unpack(packed)
 
 
 def pack_recalled(slot: int, seq: int, dispatch: bytes, is_given_back: bool) -> bytes:

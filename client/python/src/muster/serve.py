@@ -15,7 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m muster.serve", description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="*", metavar="FILE|MODULE", help="what to offer")
-    parser.add_argument("-n", "--slots", type=int, default=os.cpu_count() or 1, help="processes (default: cores)")
+    parser.add_argument(
+        "-n", "--slots", type=int, default=os.cpu_count() or 1, help="processes (default: cores)"
+    )
     parser.add_argument("--name", help="the worker's name (default: HOST-PID)")
     parser.add_argument("--prefix", default="", help="put this before the functions' names")
     parser.add_argument("--cluster", help="the cluster's name")

@@ -40,6 +40,4 @@ def serve(
     if not len(functions):
         raise ValueError("there is no function to offer")
     found = target or Target.of()
-    Supervisor(
-        functions, found, slots=slots, name=name, allow_apply=allow_apply, recycle=recycle
-    ).run()
+    Supervisor(functions, found, slots=slots, name=name, allow_apply=allow_apply, recycle=recycle).run()

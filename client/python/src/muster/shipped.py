@@ -24,7 +24,6 @@ import base64
 import os
 import pickle
 import socket
-import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
@@ -56,9 +55,9 @@ def apply(
             _functions[name] = pickle.loads(content)
             if len(_functions) > FUNCTIONS_MAX:
                 _functions.popitem(last=False)
-    for name in (setup, function):
-        if name is not None and name not in _functions and name not in _set_up:
-            return {"missing": name}
+    for needed in (setup, function):
+        if needed is not None and needed not in _functions and needed not in _set_up:
+            return {"missing": needed}
     if setup is not None and setup not in _set_up:
         _functions[setup]()
         _set_up.add(setup)
@@ -116,7 +115,11 @@ def _dump_each(results: list[Any], failures: dict[int, Any]) -> list[Any]:
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception as the error object of a call."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__")
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     data = {
         "type": name,
         "message": str(error),
@@ -131,7 +134,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 def _pack_error(error: BaseException) -> str | None:
     try:
         # By value where possible: the exception's class may be one of the caller's `__main__`.
-        pickler = sys.modules.get("cloudpickle", pickle)
+        pickler = _cloudpickle() or pickle
         return base64.b64encode(pickler.dumps(error)).decode("ascii")
     except Exception:
         return None
@@ -151,8 +154,11 @@ def dump(value: Any) -> list[Any]:
     try:
         try:
             head = pickle.dumps(value, protocol=5, buffer_callback=keep)
+            if b"__main__" in head:
+                # The other side's `__main__` is another one: its classes are sent along.
+                raise AttributeError("a class of __main__")
         except (pickle.PicklingError, AttributeError, TypeError):
-            cloudpickle = sys.modules.get("cloudpickle")
+            cloudpickle = _cloudpickle()
             if cloudpickle is None:
                 raise
             buffers.clear()
@@ -163,6 +169,14 @@ def dump(value: Any) -> list[Any]:
     return [head, *buffers]
 
 
+def _cloudpickle() -> Any:
+    try:
+        import cloudpickle
+    except ImportError:
+        return None
+    return cloudpickle
+
+
 # The name a host offers it by has a dot, which no function's can have.
 globals()[METHOD] = apply
-__all__ = [METHOD]  # noqa: PLE0604
+__all__ = [METHOD]

@@ -22,12 +22,11 @@ from .connection import Target
 from .door import open_dealer
 from .errors import CallError, MusterError
 from .hosting import Functions
+from .process import Process, open_fds
 from .records import Command
 
 #: Heartbeats without an answer before the broker is taken for gone.
 MISSED_MAX = 3
-#: Crashes within so many seconds before a slot waits, and how long at most.
-CRASHES_FREE, CRASHES_SECONDS, BACKOFF_MAX = 3, 5.0, 30.0
 #: How long past its deadline an item may run before its process is ended, in seconds.
 ITEM_GRACE = 1.0
 #: How long slots may take to finish when the worker drains, in seconds.
@@ -36,22 +35,6 @@ GRACE = 30.0
 
 class Refused(MusterError):
     """The broker does not take this worker."""
-
-
-class Process:
-    """A slot as its supervisor sees it."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.pid = 0
-        self.board = slot.Board()
-        self.orders: socket.socket | None = None
-        self.unsent = bytearray()
-        self.unread = b""
-        self.restart_at: float | None = 0.0
-        self.is_unwanted = False
-        self.is_killed_on_purpose = False
-        self.crashes: list[float] = []
 
 
 class Supervisor:
@@ -74,7 +57,7 @@ class Supervisor:
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._token = secrets.token_hex(16)
         self._slots = [Process(number) for number in range(1, slots + 1)]
-        self._own_fds = _open_fds()
+        self._own_fds = open_fds()
         self._address = target.resolve()
         if self._address.workers is None:
             self._address = _ask_doors(self._target, self._address.frontend)
@@ -92,7 +75,9 @@ class Supervisor:
 
     def run(self) -> None:
         """Serves until a signal or the broker ends it. Raises `Refused`."""
-        handlers = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {
+            number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         self._control.connect(self._address.workers or "")
         self._poller.register(self._control, zmq.POLLIN)
         self._poller.register(self._wake_read, zmq.POLLIN)
@@ -259,17 +244,8 @@ class Supervisor:
             self._write(process)
 
     def _write(self, process: Process) -> None:
-        """Sends a slot what there is, and never waits for it: it may be waiting for us."""
-        assert process.orders is not None, "only living slots are written to"
-        try:
-            while process.unsent:
-                del process.unsent[: process.orders.send(process.unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            process.unsent.clear()  # It has just died; its end will be seen.
-        events = zmq.POLLIN | zmq.POLLOUT if process.unsent else zmq.POLLIN
-        self._poller.register(process.orders.fileno(), events)
+        orders = process.write()
+        self._poller.register(orders.fileno(), zmq.POLLIN | zmq.POLLOUT if process.unsent else zmq.POLLIN)
 
     def _find(self, number: int) -> Process | None:
         return next((process for process in self._slots if process.number == number), None)
@@ -327,13 +303,19 @@ class Supervisor:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
             kept = {*self._own_fds, orders.fileno()}
-            for fd in _open_fds() - kept:
+            for fd in open_fds() - kept:
                 try:
                     os.close(fd)
                 except OSError:
                     pass
             served = slot.Slot(
-                process.number, self._token, self._address, self._functions, process.board, orders, self._recycle
+                process.number,
+                self._token,
+                self._address,
+                self._functions,
+                process.board,
+                orders,
+                self._recycle,
             )
             code = served.run()
         except BaseException:
@@ -348,26 +330,16 @@ class Supervisor:
 
     def _heard(self, process: Process) -> None:
         """The slot answers recalls, or its process has ended."""
-        assert process.orders is not None, "only living slots are polled"
         if process.unsent:
             self._write(process)
-        try:
-            part = process.orders.recv(64 << 10)
-        except BlockingIOError:
-            return
-        except OSError:
-            part = b""
-        if not part:
+        answers = process.read()
+        if answers is None:
             self._ended(process)
-            return
-        process.unread += part
-        whole = len(process.unread) - len(process.unread) % slot.ORDER.size
-        recalled = [
-            records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
-            for kind, number, seq, dispatch in slot.ORDER.iter_unpack(process.unread[:whole])
-        ]
-        process.unread = process.unread[whole:]
-        if recalled:
+        elif answers:
+            recalled = [
+                records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
+                for kind, number, seq, dispatch in answers
+            ]
             self._tell(Command.RECALLED, b"".join(recalled))
 
     def _kill(self, process: Process, is_on_purpose: bool = False) -> None:
@@ -387,26 +359,20 @@ class Supervisor:
         process.board.clear()
         on_purpose = process.is_killed_on_purpose or code in (0, slot.EXIT_RECYCLED)
         process.is_killed_on_purpose = False
-        pause = 0.0 if on_purpose else self._pause(process)
+        pause = 0.0 if on_purpose else process.count_crash()
         if process.is_unwanted:
             self._slots.remove(process)
         elif self._drain_until is None:
             process.restart_at = time.monotonic() + pause
         if code != slot.EXIT_RECYCLED:
-            lost = {"slot": process.number, "pid": pid, "on_purpose": on_purpose, "backoff_ms": int(pause * 1000)}
+            lost = {
+                "slot": process.number,
+                "pid": pid,
+                "on_purpose": on_purpose,
+                "backoff_ms": int(pause * 1000),
+            }
             lost["signal" if code < 0 else "exit_code"] = abs(code)
             self._tell(Command.LOST, json.dumps(lost).encode())
-
-    def _pause(self, process: Process) -> float:
-        now = time.monotonic()
-        process.crashes = [crash for crash in process.crashes if now - crash < CRASHES_SECONDS] + [now]
-        extra = len(process.crashes) - CRASHES_FREE
-        return 0.0 if extra < 0 else min(0.1 * 2**extra, BACKOFF_MAX)
-
-
-def _open_fds() -> set[int]:
-    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
-    return {int(name) for name in os.listdir(folder)}
 
 
 def _ask_doors(target: Target, frontend: str) -> Any:

@@ -103,7 +103,9 @@ def _lower(value: Any, frames: list[Buffer] | None) -> Any:
             return _lower_array(value, frames, numpy)
         if isinstance(value, numpy.generic):
             return _lower(value.item(), frames)
-    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} {value!r:.80} cannot be held by JSON")
+    raise TypeError(
+        f"{type(value).__module__}.{type(value).__qualname__} {value!r:.80} cannot be held by JSON"
+    )
 
 
 def _lower_array(array: Any, frames: list[Buffer] | None, numpy: Any) -> dict[str, Any]:
@@ -193,9 +195,7 @@ _HEAD = b'{"jsonrpc":"2.0","result":[{"result":'
 _BETWEEN = b'},{"result":'
 
 
-def read_chunk(
-    body: bytes, frames: Sequence[Buffer], method: str
-) -> tuple[list[Any], dict[int, Exception]]:
+def read_chunk(body: bytes, frames: Sequence[Buffer], method: str) -> tuple[list[Any], dict[int, Exception]]:
     """The results of a map chunk, and the exceptions of failed items by their place.
 
     Raises when the chunk as a whole failed.
@@ -205,7 +205,7 @@ def read_chunk(
         inner = body[len(_HEAD) : tail].replace(_BETWEEN, b",")
         # Without strings and objects what was replaced can only have been separators.
         if b"{" not in inner and b'"' not in inner:
-            return json.loads("[%s]" % str(inner, "ascii")), {}
+            return json.loads(f"[{str(inner, 'ascii')}]"), {}
     results: list[Any] = []
     failures: dict[int, Exception] = {}
     for index, outcome in enumerate(read_answer(body, frames, method)):

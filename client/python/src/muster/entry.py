@@ -1,0 +1,67 @@
+"""A call as the link keeps it, and what the link reads of its answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .wire import Buffer
+
+#: Receives an answer (body and attachments), or an exception when there will be none. It is called
+#: on the link's thread and must not block.
+Sink = Callable[[bytes, list[Buffer], "BaseException | None"], None]
+
+_LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
+
+
+class Entry:
+    """A call from its submission to its answer."""
+
+    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "method", "sink")
+
+    def __init__(
+        self, id: int, method: str, body: bytes, frames: list[Buffer], sink: Sink, is_once: bool = False
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.body = body
+        self.frames = frames
+        self.sink = sink
+        self.is_once = is_once
+        self.is_sent = False
+
+    def deliver(self, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+        """Gives the answer to the sink. A user's callback that fails does not end everybody's link."""
+        try:
+            self.sink(body, frames, error)
+        except Exception:
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+def nobody(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+    """The sink of what interests nobody."""
+
+
+def find_id(body: bytes) -> int | None:
+    """The id of an answer, without parsing a large one: brokers and our workers put it last."""
+    found = _LAST_ID.search(body, max(0, len(body) - 40))
+    if found:
+        return int(found[1])
+    try:
+        id = json.loads(body)["id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return id if isinstance(id, int) else None
+
+
+def read_result(body: bytes) -> Any:
+    """The result in an answer of the broker itself; None when there is none."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    return answer.get("result") if isinstance(answer, dict) else None
