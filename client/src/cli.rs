@@ -1,7 +1,8 @@
 //! What was typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use muster_client::Target;
+use muster_proto::settings::{Settings, SettingsError};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,58 @@ pub struct Cli {
     /// Which command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads what was typed, with the environment and the user's settings behind it.
+    ///
+    /// # Errors
+    /// When the settings can't be used. Wrong usage ends the program here.
+    pub fn read() -> Result<Self, SettingsError> {
+        let command = with_settings(Cli::command(), &Settings::load()?)?;
+        let mut matches = command.get_matches();
+        Ok(Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit()))
+    }
+}
+
+/// Puts the settings in the place of the flags' own defaults.
+fn with_settings(
+    command: clap::Command,
+    settings: &Settings,
+) -> Result<clap::Command, SettingsError> {
+    let common: Vec<String> = command.get_arguments().filter_map(long).collect();
+    // `[worker]` is the table of muster-worker, not of `muster worker`, which has no flags to set.
+    let is_ours = |inner: &clap::Command| inner.get_name() != "worker";
+    for inner in command.get_subcommands().filter(|inner| is_ours(inner)) {
+        let own: Vec<String> = inner.get_arguments().filter_map(long).collect();
+        let flags: Vec<&str> = own.iter().chain(&common).map(String::as_str).collect();
+        settings.check(inner.get_name(), &flags)?;
+    }
+    // Global flags are given to the commands later on, so their defaults come from the top alone.
+    let command = command.mut_args(|arg| with_default(arg, "", settings));
+    Ok(command.mut_subcommands(|inner| {
+        if !is_ours(&inner) {
+            return inner;
+        }
+        let table = inner.get_name().to_owned();
+        inner.mut_args(|arg| with_default(arg, &table, settings))
+    }))
+}
+
+fn long(arg: &clap::Arg) -> Option<String> {
+    arg.get_long().map(str::to_owned)
+}
+
+fn with_default(arg: clap::Arg, table: &str, settings: &Settings) -> clap::Arg {
+    let values = arg
+        .get_long()
+        .map(|flag| settings.values(table, flag))
+        .unwrap_or_default();
+    if values.is_empty() {
+        arg
+    } else {
+        arg.default_values(values)
+    }
 }
 
 /// What every command takes.
@@ -508,11 +561,46 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_flags_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_stand_behind_what_is_typed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let text = "cluster = \"lab\"\nquiet = true\n[map]\ntimeout = \"2m\"\nspread = true\n\
+                    [up]\npython = [\"a\", \"b\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings::read(&path).unwrap();
+        let read = |args: &[&str]| {
+            let command = with_settings(Cli::command(), &settings).unwrap();
+            Cli::from_arg_matches(&command.get_matches_from(args)).unwrap()
+        };
+        let cli = read(&["muster", "map", "m"]);
+        assert_eq!(
+            (cli.common.cluster.as_deref(), cli.common.quiet),
+            (Some("lab"), true)
+        );
+        let Command::Map(map) = cli.command else {
+            panic!()
+        };
+        assert_eq!((map.timeout, map.spread), (Duration::from_secs(120), true));
+        let cli = read(&["muster", "map", "m", "--timeout", "1", "--cluster", "x"]);
+        assert_eq!(cli.common.cluster.as_deref(), Some("x"));
+        let Command::Map(map) = cli.command else {
+            panic!()
+        };
+        assert_eq!(map.timeout, Duration::from_secs(1));
+        let Command::Up(up) = read(&["muster", "up"]).command else {
+            panic!()
+        };
+        assert_eq!(up.python, ["a", "b"]);
+        std::fs::write(&path, "[map]\ntimout = 3\n").unwrap();
+        let wrong = Settings::read(&path).unwrap();
+        assert!(with_settings(Cli::command(), &wrong).is_err());
     }
 
     #[test]

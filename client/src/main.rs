@@ -7,7 +7,6 @@ mod process;
 mod progress;
 mod upfile;
 
-use clap::Parser;
 use cli::Cli;
 use commands::Failure;
 use muster_client::Error;
@@ -20,7 +19,10 @@ fn main() {
         .format_timestamp(None)
         .format_target(false)
         .init();
-    let cli = Cli::parse();
+    let cli = Cli::read().unwrap_or_else(|error| {
+        output::note(&error.to_string());
+        std::process::exit(Exit::Usage.number());
+    });
     commands::detach::leave_terminal();
     let exit = commands::run(&cli).unwrap_or_else(|failure| report(&cli, &failure));
     std::process::exit(exit.number());

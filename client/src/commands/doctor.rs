@@ -8,6 +8,7 @@ use muster_client::{Call, Client, Target};
 use muster_proto::connection::Connection;
 use muster_proto::exit::Exit;
 use muster_proto::runtime::RuntimeDir;
+use muster_proto::settings::Settings;
 use muster_proto::socket::{raise_file_limit, self_check};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -47,6 +48,12 @@ pub fn run(common: &Common, out: &mut Output) -> CommandResult {
             Err(error) => finding(name, false, error.to_string()),
         });
     }
+    // One that can't be used has ended every command before this.
+    let settings = Settings::load().unwrap_or_default();
+    let detail = settings
+        .path()
+        .map_or("none".into(), |path| path.display().to_string());
+    findings.push(finding("settings", true, detail));
     let target = common.target();
     findings.extend(look_at_files(&target));
     findings.extend(look_at_broker(&target));
