@@ -23,23 +23,24 @@ impl Bench {
         if self.is_quick { quick } else { full }
     }
 
-    /// Runs both sides in every round, taking turns in who goes first, after a round that does not
-    /// count. `side` gets 0 (Muster) or 1 (the reference).
+    /// Runs both sides in every round, taking turns in who goes first. `side` gets the round and 0
+    /// (Muster) or 1 (the reference); `warm_up` adds a round in front that does not count.
     ///
     /// # Errors
     /// The first of `side`.
     pub fn interleaved<T>(
         &self,
-        mut side: impl FnMut(usize) -> anyhow::Result<T>,
+        warm_up: bool,
+        mut side: impl FnMut(usize, usize) -> anyhow::Result<T>,
     ) -> anyhow::Result<Vec<[T; 2]>> {
         let mut rounds = Vec::new();
-        for round in 0..=self.rounds {
+        for round in usize::from(!warm_up)..=self.rounds {
             let pair = if round % 2 == 0 {
-                let first = side(0)?;
-                [first, side(1)?]
+                let first = side(round, 0)?;
+                [first, side(round, 1)?]
             } else {
-                let first = side(1)?;
-                [side(0)?, first]
+                let first = side(round, 1)?;
+                [side(round, 0)?, first]
             };
             if round > 0 {
                 rounds.push(pair);

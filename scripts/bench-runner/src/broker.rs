@@ -58,7 +58,14 @@ impl Broker {
         let connection = Connection::read(&path)?;
         let asker = Socket::open(&Context::new(1)?, Kind::Dealer, &Profile::ClientLink)?;
         asker.connect(&connection.frontend)?;
-        let broker = Broker { pid, path, connection, asker, _keeper: keeper, _folder: folder };
+        let broker = Broker {
+            pid,
+            path,
+            connection,
+            asker,
+            _keeper: keeper,
+            _folder: folder,
+        };
         broker.ask("broker.status", &Value::Array(Vec::new()))?;
         Ok(broker)
     }
@@ -66,6 +73,12 @@ impl Broker {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether stock REP workers can come.
+    pub fn has_backend(&self) -> bool {
+        let path = self.connection.backend.strip_prefix("ipc://");
+        path.is_some_and(|path| Path::new(path).exists())
     }
 
     /// Its connection file.

@@ -29,6 +29,31 @@ pub struct Figure {
     pub note: String,
 }
 
+/// One thing over another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curve {
+    /// Its name.
+    pub name: String,
+    /// What goes to the right, on a logarithmic scale.
+    pub x: String,
+    /// What goes up.
+    pub y: String,
+    /// The points.
+    pub points: Vec<(f64, Summary)>,
+}
+
+impl Curve {
+    /// One without points.
+    pub fn new(name: &str, x: &str, y: &str) -> Self {
+        Curve {
+            name: name.into(),
+            x: x.into(),
+            y: y.into(),
+            points: Vec::new(),
+        }
+    }
+}
+
 /// What a figure is to reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

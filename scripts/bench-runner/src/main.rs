@@ -9,6 +9,7 @@ mod figure;
 mod function;
 mod histogram;
 mod machine;
+mod plot;
 mod process;
 mod report;
 mod role;
@@ -116,13 +117,14 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
         eprintln!("{} …", row.name);
         match (row.run)(&bench).with_context(|| format!("row {}", row.name)) {
             Ok(Measured::Figures(figures)) => report.figures.extend(figures),
+            Ok(Measured::Curves(curves)) => report.curves.extend(curves),
             Ok(Measured::Skipped(reason)) => report.skipped.push((row.name.into(), reason)),
             // One row's failure is not the others'.
             Err(error) => report.failed.push((row.name.into(), format!("{error:#}"))),
         }
     }
     if let Some(path) = &cli.svg {
-        std::fs::write(path, report.svg()).with_context(|| path.display().to_string())?;
+        std::fs::write(path, plot::svg(&report)).with_context(|| path.display().to_string())?;
     }
     if cli.json {
         report.print_json()?;

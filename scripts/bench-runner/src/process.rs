@@ -44,12 +44,21 @@ impl RoleProcess {
     ) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("this program")?;
         let mut command = Command::new(own);
-        command.arg("role").args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("role")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         set(&mut command)?;
         let mut child = command.spawn().with_context(|| format!("start {args:?}"))?;
         let input = Some(child.stdin.take().expect("piped above"));
         let output = BufReader::new(child.stdout.take().expect("piped above"));
-        Ok(RoleProcess { child, input, output, name: args.join(" ") })
+        Ok(RoleProcess {
+            child,
+            input,
+            output,
+            name: args.join(" "),
+        })
     }
 
     /// Waits until it is at work.
@@ -80,7 +89,10 @@ impl RoleProcess {
     /// When it has ended.
     pub fn order(&mut self, shape: &Shape) -> anyhow::Result<()> {
         let line = serde_json::to_string(shape)?;
-        let input = self.input.as_mut().with_context(|| format!("{}: ended", self.name))?;
+        let input = self
+            .input
+            .as_mut()
+            .with_context(|| format!("{}: ended", self.name))?;
         writeln!(input, "{line}").with_context(|| format!("{}: ended", self.name))
     }
 

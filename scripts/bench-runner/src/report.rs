@@ -1,15 +1,19 @@
 //! The figures for people and for programs.
 
-use crate::figure::{Figure, short};
+use crate::figure::{Curve, Figure, short};
 use crate::machine::Machine;
+use crate::stats::Summary;
 use serde_json::json;
 use std::io::{self, Write};
 
 /// Everything a run found.
 pub struct Report {
-    machine: Machine,
+    /// Where.
+    pub machine: Machine,
     /// What was measured.
     pub figures: Vec<Figure>,
+    /// What was measured over something.
+    pub curves: Vec<Curve>,
     /// Rows that could not be, and why.
     pub skipped: Vec<(String, String)>,
     /// Rows that went wrong, and how.
@@ -22,6 +26,7 @@ impl Report {
         Report {
             machine,
             figures: Vec::new(),
+            curves: Vec::new(),
             skipped: Vec::new(),
             failed: Vec::new(),
         }
@@ -38,6 +43,9 @@ impl Report {
             let mut object = serde_json::to_value(figure)?;
             object["reached"] = json!(figure.aim.is_reached(figure.value.median));
             writeln!(out, "{object}")?;
+        }
+        for curve in &self.curves {
+            writeln!(out, "{}", json!({"curve": curve}))?;
         }
         for (row, reason) in &self.skipped {
             writeln!(out, "{}", json!({"row": row, "skipped": reason}))?;
@@ -72,7 +80,7 @@ impl Report {
         let mut lines = vec![heads.map(str::to_owned)];
         for figure in &self.figures {
             let value = &figure.value;
-            let absolute = |summary: Option<crate::stats::Summary>| {
+            let absolute = |summary: Option<Summary>| {
                 summary.map_or("–".into(), |s| {
                     format!("{} {}", short(s.median), figure.unit)
                 })
@@ -106,8 +114,18 @@ impl Report {
                 println!("| {} |", rules.collect::<Vec<_>>().join(" | "));
             }
         }
+        let mut last = "";
         for figure in self.figures.iter().filter(|figure| !figure.note.is_empty()) {
-            println!("{}: {}", figure.row, figure.note);
+            if figure.note != last {
+                println!("\n{}: {}", figure.row, figure.note);
+            }
+            last = &figure.note;
+        }
+        for curve in &self.curves {
+            let point = |(x, y): &(f64, Summary)| format!("{} → {}", short(*x), short(y.median));
+            let points: Vec<_> = curve.points.iter().map(point).collect();
+            let points = points.join(", ");
+            println!("\n{}: {} by {}: {points}", curve.name, curve.y, curve.x);
         }
         for (row, reason) in &self.skipped {
             println!("{row}: skipped, {reason}");
@@ -115,10 +133,5 @@ impl Report {
         for (row, reason) in &self.failed {
             println!("{row}: failed, {reason}");
         }
-    }
-
-    /// The ratios as bars with their spread, beside what they are to reach.
-    pub fn svg(&self) -> String {
-        String::new()
     }
 }

@@ -30,6 +30,26 @@ pub struct Shape {
     pub patience_ms: u64,
     /// Bytes of an attachment; 0: none.
     pub attachment_bytes: usize,
+    /// A body to send as it is, instead of calls; its answers are not read.
+    pub raw: Option<String>,
+}
+
+impl Shape {
+    /// So many calls as fast as they go, all in flight at once (up to a million), however long it
+    /// takes.
+    pub fn all_at_once(method: &str, params: Vec<String>, calls: u64) -> Self {
+        Shape {
+            to: 0,
+            method: method.into(),
+            params,
+            in_flight: calls.min(1_000_000) as usize,
+            calls_max: calls,
+            window_ms: 600_000,
+            patience_ms: 30_000,
+            attachment_bytes: 0,
+            raw: None,
+        }
+    }
 }
 
 /// What came of it, as a line of JSON.
@@ -145,8 +165,12 @@ impl<'a> Driver<'a> {
             let id = turn * self.places.len() as u64 + place as u64;
             let param = &self.shape.params[(turn % self.shape.params.len() as u64) as usize];
             let method = &self.shape.method;
-            let body =
-                format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":[{param}],"id":{id}}}"#);
+            let body = match &self.shape.raw {
+                Some(raw) => raw.clone(),
+                None => format!(
+                    r#"{{"jsonrpc":"2.0","method":"{method}","params":[{param}],"id":{id}}}"#
+                ),
+            };
             frames.clear();
             if self.has_delimiter {
                 frames.push(Frame::empty());

@@ -5,6 +5,8 @@ use crate::function;
 use muster_proto::connection::Connection;
 use muster_worker::{Attachment, BrokerAddress, CallContext, CallError, Worker};
 use serde_json::Value;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ pub fn run(connection: &Path, name: &str, slots: u32) -> anyhow::Result<()> {
             std::thread::sleep(Duration::from_secs_f64(seconds));
             seconds
         })
+        .function("hold", hold)
         .function_with_context("blob", blob)
         .start(BrokerAddress::Connection(Box::new(connection)))?;
     end_with_parent();
@@ -30,6 +33,24 @@ pub fn run(connection: &Path, name: &str, slots: u32) -> anyhow::Result<()> {
 /// functions make a new one, and that copy is part of what is measured.
 fn blob(call: &CallContext<'_>, bytes: Attachment) -> Result<Attachment, CallError> {
     let copy = call.bytes(&bytes)?.into_owned();
-    assert!(copy.len() >= function::BLOB_BYTES_MIN, "a blob comes with its bytes");
+    assert!(
+        copy.len() >= function::BLOB_BYTES_MIN,
+        "a blob comes with its bytes"
+    );
     call.attach(copy)
+}
+
+/// Writes down who started it and when, and takes its time.
+fn hold(path: String) -> Result<String, std::io::Error> {
+    let line = format!("{} {}\n", std::process::id(), monotonic_ns());
+    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    file.write_all(line.as_bytes())?;
+    std::thread::sleep(Duration::from_millis(200));
+    Ok(path)
+}
+
+/// The machine's clock that only goes forward, the same in every process.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 pub use client::{Outcome, Shape};
+pub use managed_worker::monotonic_ns;
 
 /// A process of the benchmark beside the one that measures.
 #[derive(Debug, Subcommand)]
@@ -72,7 +73,11 @@ impl Role {
         match self {
             Role::Proxy { frontend, backend } => proxy::run(frontend, backend),
             Role::RepWorker { endpoint, sockets } => rep_worker::run(endpoint, *sockets),
-            Role::ManagedWorker { connection, name, slots } => managed_worker::run(connection, name, *slots),
+            Role::ManagedWorker {
+                connection,
+                name,
+                slots,
+            } => managed_worker::run(connection, name, *slots),
             Role::Keeper { program } => keeper::run(program),
             Role::Client { req, endpoint } => client::run(*req, endpoint),
         }

@@ -244,11 +244,7 @@ impl Pool {
                     RoleProcess::start(&args)?
                 }
                 Kind::Lanes => {
-                    let path = connection
-                        .backend
-                        .strip_prefix("ipc://")
-                        .unwrap_or_default();
-                    if !std::path::Path::new(path).exists() {
+                    if !broker.has_backend() {
                         return Err(NoLanes.into());
                     }
                     RoleProcess::start(&["rep-worker", "--endpoint", &connection.backend])?
@@ -321,17 +317,17 @@ fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 
     for client in &mut clients {
         client.await_ready()?;
     }
-    bench.interleaved(|to| {
-        let shape = Shape {
-            to,
-            method: load.method.into(),
-            params: vec![if load.attachment_bytes > 0 { FRAME } else { TEXT }.into()],
-            in_flight: load.in_flight,
-            calls_max: u64::MAX,
-            window_ms: bench.window_ms,
-            patience_ms: 10_000,
-            attachment_bytes: load.attachment_bytes,
+    bench.interleaved(true, |_, to| {
+        let param = if load.attachment_bytes > 0 {
+            FRAME
+        } else {
+            TEXT
         };
+        let mut shape = Shape::all_at_once(load.method, vec![param.into()], u64::MAX);
+        shape.to = to;
+        shape.in_flight = load.in_flight;
+        shape.window_ms = bench.window_ms;
+        shape.attachment_bytes = load.attachment_bytes;
         let pool = [&ours, &theirs][to];
         let ([middle, workers], own) = (pool.cpu_s()?, cpu_s_of(&clients)?);
         for client in &mut clients {

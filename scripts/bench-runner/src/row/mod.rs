@@ -1,9 +1,17 @@
 //! The rows of the table.
 
 mod echo;
+mod idle;
+mod idle_lanes;
+mod kill;
+mod memory;
+mod pool;
+mod python;
+mod scale;
+mod sleeps;
 
 use crate::bench::Bench;
-use crate::figure::Figure;
+use crate::figure::{Curve, Figure};
 
 /// One row: its name on the command line and what measures it.
 pub struct Row {
@@ -17,6 +25,8 @@ pub struct Row {
 pub enum Measured {
     /// Its figures.
     Figures(Vec<Figure>),
+    /// Something over something.
+    Curves(Vec<Curve>),
     /// Nothing, and why.
     Skipped(String),
 }
@@ -44,7 +54,47 @@ pub const ROWS: &[Row] = &[
         run: |bench| echo::req(bench, 64),
     },
     Row {
+        name: "idle-lanes",
+        run: idle_lanes::run,
+    },
+    Row {
         name: "attachments",
         run: echo::attachments,
+    },
+    Row {
+        name: "map",
+        run: python::map,
+    },
+    Row {
+        name: "python",
+        run: python::pools,
+    },
+    Row {
+        name: "sleeps",
+        run: sleeps::run,
+    },
+    Row {
+        name: "slots",
+        run: scale::slots,
+    },
+    Row {
+        name: "curve",
+        run: scale::curve,
+    },
+    Row {
+        name: "memory",
+        run: memory::run,
+    },
+    Row {
+        name: "kill-one",
+        run: kill::one,
+    },
+    Row {
+        name: "kill-all",
+        run: kill::all,
+    },
+    Row {
+        name: "idle",
+        run: idle::run,
     },
 ];

@@ -1,0 +1,6 @@
+"""The function of the Python rows."""
+
+
+def square(x):
+    """Return x squared."""
+    return x * x

@@ -1,0 +1,119 @@
+//! Many slots, long queues: what a call costs the broker must not grow with them.
+
+use super::{Measured, pool::Managed};
+use crate::bench::Bench;
+use crate::figure::{Aim, Curve, Figure};
+use crate::process::{RoleProcess, scheduled_seconds};
+use crate::role::Shape;
+use crate::stats::Summary;
+use anyhow::ensure;
+
+const CLIENTS: u64 = 4;
+const WORKERS: usize = 4;
+
+/// What a load came to.
+struct Spent {
+    per_second: f64,
+    /// Processor time of the broker per call.
+    broker_us: f64,
+}
+
+pub fn slots(bench: &Bench) -> anyhow::Result<Measured> {
+    let (many, calls) = (bench.amount(1_000, 200), bench.amount(100_000, 20_000));
+    let ours = Loaded::start(bench, many)?;
+    let theirs = Loaded::start(bench, WORKERS)?;
+    let mut sides = [ours, theirs];
+    let rounds = bench.interleaved(true, |_, side| sides[side].load(calls, calls))?;
+    let ratios: Vec<f64> = rounds
+        .iter()
+        .map(|[a, b]| a.per_second / b.per_second)
+        .collect();
+    let column = |at: usize| {
+        Some(Summary::of(
+            &rounds.iter().map(|r| r[at].per_second).collect::<Vec<_>>(),
+        ))
+    };
+    Ok(Measured::Figures(vec![Figure {
+        row: "slots".into(),
+        work: format!("{calls} queued calls, {many} slots in 4 processes"),
+        measure: "calls/s ÷ the same with 4 slots".into(),
+        value: Summary::of(&ratios),
+        aim: Aim::AtLeast(0.8),
+        muster: column(0),
+        reference: column(1),
+        unit: "calls/s".into(),
+        rounds: rounds.len(),
+        note: String::new(),
+    }]))
+}
+
+pub fn curve(bench: &Bench) -> anyhow::Result<Measured> {
+    let rounds = bench.amount(5, 1);
+    let lengths: &[u64] = bench.amount(
+        &[100, 1_000, 10_000, 100_000, 1_000_000][..],
+        &[100, 10_000, 100_000][..],
+    );
+    let counts: &[usize] = bench.amount(&[1, 4, 16, 64, 256, 1_000][..], &[1, 16, 200][..]);
+    let mut queue = Curve::new("queue", "calls waiting", "µs of the broker a call");
+    let mut pool = Loaded::start(bench, WORKERS)?;
+    pool.load(10_000, 100)?;
+    for &length in lengths {
+        let calls = length.max(bench.amount(200_000, 20_000));
+        let us = (0..rounds).map(|_| Ok(pool.load(calls, length)?.broker_us));
+        let us = us.collect::<anyhow::Result<Vec<_>>>()?;
+        queue.points.push((length as f64, Summary::of(&us)));
+    }
+    drop(pool);
+    let mut slots = Curve::new("slots", "slots", "µs of the broker a call");
+    for &count in counts {
+        let mut pool = Loaded::start(bench, count)?;
+        pool.load(10_000, 400)?;
+        let calls = bench.amount(100_000, 20_000);
+        let us = (0..rounds).map(|_| Ok(pool.load(calls, 2_000)?.broker_us));
+        let us = us.collect::<anyhow::Result<Vec<_>>>()?;
+        slots.points.push((count as f64, Summary::of(&us)));
+    }
+    Ok(Measured::Curves(vec![queue, slots]))
+}
+
+struct Loaded {
+    pool: Managed,
+    clients: Vec<RoleProcess>,
+}
+
+impl Loaded {
+    fn start(bench: &Bench, slots: usize) -> anyhow::Result<Self> {
+        let workers = slots.min(WORKERS);
+        let pool = Managed::start(&bench.broker, workers, slots / workers)?;
+        let frontend = pool.broker.connection.frontend.clone();
+        let clients = (0..CLIENTS)
+            .map(|_| RoleProcess::start(&["client", "--endpoint", &frontend]))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Loaded { pool, clients })
+    }
+
+    /// Has `calls` echoed, `in_flight` of them at a time.
+    fn load(&mut self, calls: u64, in_flight: u64) -> anyhow::Result<Spent> {
+        let pid = self.pool.broker.pid();
+        let before = scheduled_seconds(pid)?;
+        let mut shape = Shape::all_at_once("echo", vec!["[1,2,3]".into()], calls / CLIENTS);
+        shape.in_flight = (in_flight / CLIENTS) as usize;
+        for client in &mut self.clients {
+            client.order(&shape)?;
+        }
+        let (mut answered, mut elapsed_ns) = (0, 0);
+        for client in &mut self.clients {
+            let outcome = client.outcome()?;
+            ensure!(
+                outcome.answered == calls / CLIENTS,
+                "calls are missing: {outcome:?}"
+            );
+            answered += outcome.answered;
+            elapsed_ns = elapsed_ns.max(outcome.elapsed_ns);
+        }
+        Ok(Spent {
+            per_second: answered as f64 * 1e9 / elapsed_ns as f64,
+            broker_us: (scheduled_seconds(pid)? - before) * 1e6 / answered as f64,
+        })
+    }
+}
