@@ -2,6 +2,7 @@
 
 use crate::cli::{Cli, RawErrorsArg};
 use crate::frontend::{FrontendConfig, RawErrors};
+use crate::lanes::Server;
 use muster_core::OutboxCaps;
 use muster_proto::id::Epoch;
 use muster_proto::limits;
@@ -121,6 +122,20 @@ fn is_loopback(endpoint: &str) -> bool {
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The REP servers of `--worker`.
+///
+/// # Errors
+/// [`ConfigError`] names the flag.
+pub fn servers(cli: &Cli) -> Result<Vec<Server>, ConfigError> {
+    let read = |text: &String| {
+        Server::parse(text).map_err(|reason| ConfigError {
+            flag: "worker",
+            reason,
+        })
+    };
+    cli.worker.iter().map(read).collect()
 }
 
 /// What the core decides by.

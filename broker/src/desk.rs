@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::frontend::{Asker, Desk, scoped_key};
 use crate::introspect::{LOCALS, Local, read_params};
 use crate::keyring::Keyring;
+use crate::lanes::{Lanes, Server};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::CoreEvent;
@@ -40,6 +41,8 @@ pub struct Front<'a> {
     pub core: &'a Core<Request, Reply>,
     /// Managed workers.
     pub workers: &'a Workers,
+    /// Stock workers.
+    pub lanes: &'a mut Lanes,
     /// What the broker says of itself.
     pub about: &'a About,
     /// The clock.
@@ -91,9 +94,9 @@ impl Desk for Front<'_> {
             Local::Scale => self.command(&read_params(params, names)?, Command::Resize),
             Local::Reload => self.command(&read_params(params, names)?, Command::Reload),
             Local::Discover => Ok(self.discover()),
-            Local::AddWorker | Local::RemoveWorker | Local::Multicall | Local::Unknown => {
-                Err(RpcError::new(Code::MethodNotFound))
-            }
+            Local::AddWorker => self.add_worker(read_params(params, names)?),
+            Local::RemoveWorker => self.remove_worker(&read_params(params, names)?),
+            Local::Multicall | Local::Unknown => Err(RpcError::new(Code::MethodNotFound)),
         };
         answer.map(|value| value.to_string())
     }
@@ -102,6 +105,13 @@ impl Desk for Front<'_> {
 #[derive(Deserialize)]
 struct NameParams {
     name: String,
+}
+
+#[derive(Deserialize)]
+struct ServerParams {
+    endpoint: String,
+    #[serde(default)]
+    methods: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -276,19 +286,31 @@ impl Front<'_> {
                 })
             })
             .collect();
-        let methods = registration.map_or(&[][..], |registration| &registration.methods);
+        let lane = self.lanes.of_worker(worker.id);
+        let methods: Vec<&str> = match (registration, lane) {
+            (Some(found), _) => found
+                .methods
+                .iter()
+                .map(|method| method.name.as_str())
+                .collect(),
+            (None, Some(lane)) => lane.methods.iter().map(String::as_str).collect(),
+            (None, None) => Vec::new(),
+        };
+        let address = link
+            .map(|link| link.address.as_str())
+            .or(lane.map(|lane| lane.address.as_str()));
         json!({
             "name": worker.name,
             "kind": kind_name(worker.kind),
             "host": worker.host,
             "pid": worker.pid,
-            "address": link.map(|link| link.address.as_str()),
+            "address": address,
             "state": state_name(worker.state),
             "slots": worker.slots.len(),
             "in_flight": worker.in_flight,
             "calls": worker.calls,
             "failures": worker.failures,
-            "methods": methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>(),
+            "methods": methods,
             "allow_run": registration.is_some_and(|registration| registration.allow_run),
             "allow_apply": registration.is_some_and(|registration| registration.allow_apply),
             "slot_states": slots,
@@ -414,6 +436,24 @@ impl Front<'_> {
     fn keys(&self) -> Answer {
         let keys = self.keyring()?.list();
         Ok(keys.iter().map(|key| json!(key.as_ref())).collect())
+    }
+
+    fn add_worker(&mut self, params: ServerParams) -> Answer {
+        let ServerParams { endpoint, methods } = params;
+        let added = self.lanes.add(Server { endpoint, methods });
+        added
+            .map(|()| json!(true))
+            .map_err(|error| invalid(&error.to_string()))
+    }
+
+    fn remove_worker(&mut self, params: &ServerParams) -> Answer {
+        if self.lanes.remove(&params.endpoint) {
+            return Ok(json!(true));
+        }
+        Err(invalid(&format!(
+            "the broker does not connect to {}",
+            params.endpoint
+        )))
     }
 
     /// A connection file for the new key's holder.

@@ -2,6 +2,7 @@
 
 use crate::config::Listen;
 use crate::keyring::Keyring;
+use crate::splice::{Listen as SpliceListen, Splice, SpliceConfig, SpliceError};
 use crate::zap::Domain;
 use muster_proto::connection::{self, Connection, ConnectionError};
 use muster_proto::runtime::{Lock, RuntimeDir, RuntimeError};
@@ -14,6 +15,12 @@ pub struct Doors {
     pub frontend: Socket,
     /// For managed workers.
     pub workers: Socket,
+    /// For subscribers of events.
+    pub events: Socket,
+    /// For stock REP workers.
+    pub splice: Splice,
+    /// Which of the splice's listeners ask for keys.
+    pub keyed_backends: Vec<bool>,
     /// Where programs on this machine find them.
     pub local: Connection,
     /// Where programs on other machines find them.
@@ -30,6 +37,9 @@ pub enum DoorError {
     /// A socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The stock workers' door.
+    #[error(transparent)]
+    Splice(#[from] SpliceError),
     /// The connection file.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -85,6 +95,7 @@ impl Doors {
         let disconnect = identity.disconnect;
         let frontend = Socket::open(context, Kind::Router, &Profile::Frontend { disconnect })?;
         let workers = Socket::open(context, Kind::Router, &Profile::Workers { disconnect })?;
+        let events = Socket::open(context, Kind::Xpub, &Profile::Events)?;
         let local = Connection {
             version: connection::VERSION,
             name: dir.cluster().to_owned(),
@@ -99,10 +110,16 @@ impl Doors {
         };
         frontend.bind(&local.frontend)?;
         workers.bind(&local.workers)?;
+        events.bind(&local.events)?;
         // An endpoint has the options that its socket has when it is bound: what was bound above
         // is for this user alone and asks for no keys, what follows does.
         if let Some(keyring) = identity.keyring {
-            for (socket, domain) in [(&frontend, Domain::Frontend), (&workers, Domain::Workers)] {
+            let keyed = [
+                (&frontend, Domain::Frontend),
+                (&workers, Domain::Workers),
+                (&events, Domain::Events),
+            ];
+            for (socket, domain) in keyed {
                 socket.set_curve_server(keyring.server_secret())?;
                 socket.set_zap_domain(domain.name())?;
             }
@@ -118,14 +135,45 @@ impl Doors {
         };
         let frontend_tcp = bind(&frontend, &listen.frontend)?;
         let workers_tcp = bind(&workers, &listen.workers)?;
-        let remote = (frontend_tcp.is_some() || workers_tcp.is_some()).then(|| Connection {
+        let events_tcp = bind(&events, &listen.events)?;
+        let mut config = SpliceConfig::new(dir.path());
+        let curve = identity.keyring.is_some();
+        let here = SpliceListen {
+            endpoint: local.backend.clone(),
+            curve: false,
+        };
+        let there = listen.backend.iter().map(|endpoint| {
+            let is_tcp = endpoint.starts_with("tcp://");
+            SpliceListen {
+                endpoint: endpoint.clone(),
+                curve: curve && is_tcp,
+            }
+        });
+        config.listeners = std::iter::once(here).chain(there).collect();
+        let keyed_backends = config
+            .listeners
+            .iter()
+            .map(|listener| listener.curve)
+            .collect();
+        let splice = Splice::start(config)?;
+        let backend_tcp = splice
+            .bound()
+            .get(1)
+            .map(|bound| advertised(bound, identity));
+        let is_open = [&frontend_tcp, &workers_tcp, &backend_tcp]
+            .into_iter()
+            .any(Option::is_some);
+        let remote = is_open.then(|| Connection {
             frontend: frontend_tcp.unwrap_or_default(),
-            backend: listen.backend.clone().unwrap_or_default(),
+            backend: backend_tcp.unwrap_or_default(),
             workers: workers_tcp.unwrap_or_default(),
-            events: listen.events.clone().unwrap_or_default(),
+            events: events_tcp.unwrap_or_default(),
             ..local.clone()
         });
         Ok(Doors {
+            events,
+            splice,
+            keyed_backends,
             frontend,
             workers,
             local,

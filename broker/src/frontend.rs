@@ -226,12 +226,12 @@ impl Frontend {
             Err(error) => {
                 debug!("client={}: {error}", client.0);
                 let request = Request::new(Kind::Raw, frames, false, frames.len() - 1);
-                return self.refuse(client, request, RpcError::invalid(&error.to_string()));
+                return self.refuse(client, &request, RpcError::invalid(&error.to_string()));
             }
         };
         if let Some(error) = self.too_large(frames, &envelope) {
             let request = Request::new(Kind::Batch, frames, envelope.has_delimiter, envelope.body);
-            return self.refuse(client, request, error);
+            return self.refuse(client, &request, error);
         }
         let message = Message {
             frames,
@@ -263,7 +263,7 @@ impl Frontend {
         request.note_spans(call.object.as_bytes(), call.id, call.params);
         if !message.envelope.has_delimiter && !request.attachments().is_empty() {
             let error = RpcError::invalid("attachments need an envelope with a delimiter");
-            return self.refuse(client, request, error);
+            return self.refuse(client, &request, error);
         }
         let is_notification = call.id.is_none();
         if let Some(local) = introspect::local(&call.method) {
@@ -276,7 +276,7 @@ impl Frontend {
         }
         match self.new_call(client, request, call) {
             Ok(call) => Incoming::Event(Event::Call { client, call }),
-            Err((request, error)) => self.refuse(client, request, error),
+            Err((request, error)) => self.refuse(client, &request, error),
         }
     }
 
@@ -447,7 +447,7 @@ impl Frontend {
         let client = message.client;
         let calls = match introspect::read_multicall(call.params) {
             Ok(calls) => calls,
-            Err(error) => return self.refuse(client, request, error),
+            Err(error) => return self.refuse(client, &request, error),
         };
         let mut envelope = message.request(Kind::Multicall);
         envelope.set_text(call.id.unwrap_or("null"));
@@ -472,15 +472,15 @@ impl Frontend {
     }
 
     /// Answers a request that no core sees.
-    fn refuse(&mut self, client: ClientId, request: Request, error: RpcError) -> Incoming {
-        self.answer_own(client, &request, &Err(error), false);
+    fn refuse(&mut self, client: ClientId, request: &Request, error: RpcError) -> Incoming {
+        self.answer_own(client, request, &Err(error), false);
         Incoming::Nothing
     }
 
     fn refuse_unread(&mut self, message: &Message<'_>, refused: Refused<'_>) -> Incoming {
         let mut request = message.request(Kind::Batch);
         request.set_text(refused.id.unwrap_or("null"));
-        self.refuse(message.client, request, refused.error)
+        self.refuse(message.client, &request, refused.error)
     }
 
     fn too_large(&self, frames: &[Frame], envelope: &Envelope) -> Option<RpcError> {

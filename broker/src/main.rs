@@ -1,16 +1,18 @@
 //! The program `muster-broker`.
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use log::{error, info, warn};
 use muster_broker::cli::Cli;
 use muster_broker::clock::Clock;
 use muster_broker::config::{self, Listen, Security};
 use muster_broker::desk::About;
 use muster_broker::door::{Doors, Identity};
+use muster_broker::events::Events;
 use muster_broker::frontend::Frontend;
 use muster_broker::keyring::{Keyring, KeyringError};
 use muster_broker::known::KnownMethods;
+use muster_broker::lanes::Lanes;
 use muster_broker::server::{Leave, Parts, Server};
 use muster_broker::workers::{Ids, Workers};
 use muster_broker::zap;
@@ -24,6 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 fn main() -> ExitCode {
+    if let Some(exit) = muster_manual::answer(Cli::command()) {
+        return exit;
+    }
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
     let exit = match serve(&cli) {
@@ -61,6 +66,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         disconnect,
         keyring: None,
     };
+    let servers = config::servers(cli)?;
     let leave = leave_on_signals()?;
     let keyring = keyring(cli, &listen, &context)?;
     let identity = Identity {
@@ -82,18 +88,34 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         }
     }
     if let Some(remote) = &doors.remote {
-        info!(
-            "serving {} and managed workers at {}",
-            remote.frontend, remote.workers
-        );
+        let doors = [
+            ("clients", &remote.frontend),
+            ("stock workers", &remote.backend),
+            ("managed workers", &remote.workers),
+            ("events", &remote.events),
+        ];
+        for (who, endpoint) in doors
+            .into_iter()
+            .filter(|(_, endpoint)| !endpoint.is_empty())
+        {
+            info!("{who} at {endpoint}");
+        }
     }
     let Doors {
         frontend,
         workers,
+        events,
+        splice,
+        keyed_backends,
         local,
         remote,
         ..
     } = doors;
+    let mut lanes =
+        Lanes::new(&context, splice, keyring.clone(), keyed_backends).context("stock workers")?;
+    for server in servers {
+        lanes.add(server)?;
+    }
     let mut server = Server::new(Parts {
         core: Core::new(config::core_config(cli, epoch), seed, clock.now(), names),
         clock,
@@ -112,6 +134,8 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
                 ..Ids::default()
             },
         ),
+        events: Events::new(events),
+        lanes,
         about: About {
             local,
             remote,

@@ -6,9 +6,11 @@
 
 use crate::clock::Clock;
 use crate::desk::Front;
+use crate::events::Events;
 use crate::frontend::{Frontend, Incoming};
 use crate::keyring::Keyring;
 use crate::known::KnownMethods;
+use crate::lanes::Lanes;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::workers::{Order, Received, Workers};
@@ -46,6 +48,7 @@ pub struct Leave {
 struct Unread {
     workers: bool,
     clients: bool,
+    lanes: bool,
     /// Somebody woke the loop.
     wake: bool,
 }
@@ -54,6 +57,7 @@ impl Unread {
     const EVERYTHING: Unread = Unread {
         workers: true,
         clients: true,
+        lanes: true,
         wake: true,
     };
 }
@@ -64,6 +68,8 @@ pub struct Server {
     pub(crate) clock: Clock,
     pub(crate) frontend: Frontend,
     pub(crate) workers: Workers,
+    events: Events,
+    pub(crate) lanes: Lanes,
     pub(crate) about: crate::desk::About,
     leave: Leave,
     leaving: u32,
@@ -71,6 +77,8 @@ pub struct Server {
     known: KnownMethods,
     /// The time of what is being read.
     now: MonoTime,
+    /// A lane was given a call in this turn.
+    has_fed_lanes: bool,
     /// Events that came up while something else was done.
     later: Vec<CoreEvent>,
     keyring: Option<Keyring>,
@@ -89,6 +97,10 @@ pub struct Parts {
     pub frontend: Frontend,
     /// The managed workers' door.
     pub workers: Workers,
+    /// The watchers' door.
+    pub events: Events,
+    /// The stock workers' door.
+    pub lanes: Lanes,
     /// What the broker says of itself.
     pub about: crate::desk::About,
     /// How it is told to leave.
@@ -109,6 +121,8 @@ impl Server {
             clock,
             frontend,
             workers,
+            events,
+            lanes,
             about,
             leave,
             grace,
@@ -120,12 +134,15 @@ impl Server {
             clock,
             frontend,
             workers,
+            events,
+            lanes,
             about,
             leave,
             leaving: 0,
             grace,
             known,
             now: clock.now(),
+            has_fed_lanes: false,
             later: Vec::new(),
             keyring,
             revoked: Vec::new(),
@@ -157,6 +174,7 @@ impl Server {
         } else {
             0
         };
+        let from_lanes = if unread.lanes { self.read_lanes()? } else { 0 };
         let from_clients = if unread.clients {
             self.read_clients()?
         } else {
@@ -164,9 +182,12 @@ impl Server {
         };
         self.run_later();
         self.cut_off_revoked();
+        if let Some(is_watched) = self.events.heed()? {
+            self.core.watch(is_watched);
+        }
         // All input before any verdict on who stayed silent: after a freeze everybody did.
         self.now = self.clock.now();
-        if from_workers + from_clients == 0
+        if from_workers + from_lanes + from_clients == 0
             && self.core.poll_deadline().is_some_and(|at| at <= self.now)
         {
             self.tell(Event::Tick);
@@ -178,6 +199,8 @@ impl Server {
         Ok(Unread {
             workers: from_workers == DOOR_MESSAGES_MAX,
             clients: from_clients == DOOR_MESSAGES_MAX,
+            // A lane that was sent something may have taken in word of an answer by it.
+            lanes: from_lanes > 0 || std::mem::take(&mut self.has_fed_lanes),
             wake: false,
         })
     }
@@ -194,12 +217,24 @@ impl Server {
         Ok(DOOR_MESSAGES_MAX)
     }
 
+    fn read_lanes(&mut self) -> Result<usize, SocketError> {
+        self.lanes.look();
+        for read in 0..DOOR_MESSAGES_MAX {
+            match self.lanes.receive()? {
+                Some(event) => self.tell(event),
+                None => return Ok(read),
+            }
+        }
+        Ok(DOOR_MESSAGES_MAX)
+    }
+
     fn read_clients(&mut self) -> Result<usize, SocketError> {
         for read in 0..DOOR_MESSAGES_MAX {
             self.look_at_clock(read);
             let mut front = Front {
                 core: &self.core,
                 workers: &self.workers,
+                lanes: &mut self.lanes,
                 about: &self.about,
                 clock: &self.clock,
                 clients: self.frontend.clients(),
@@ -218,7 +253,7 @@ impl Server {
 
     /// A few messages share a look at the clock, which costs as much as some of the work on one.
     fn look_at_clock(&mut self, read: usize) {
-        if read % CLOCK_MESSAGES == 0 {
+        if read.is_multiple_of(CLOCK_MESSAGES) {
             self.now = self.clock.now();
         }
     }
@@ -279,7 +314,13 @@ impl Server {
                     target,
                     request,
                 };
-                if let Err(slot) = self.workers.dispatch(&order) {
+                let handed_over = if Lanes::has_slot(slot) {
+                    self.has_fed_lanes = true;
+                    self.lanes.dispatch(&order)
+                } else {
+                    self.workers.dispatch(&order)
+                };
+                if let Err(slot) = handed_over {
                     self.later.push(Event::DispatchFailed { slot });
                 } else if is_long {
                     self.flush();
@@ -328,11 +369,12 @@ impl Server {
                 self.workers
                     .tell_of_call(Command::Recall, slot, seq, dispatch);
             }
-            Action::CloseLane { .. } => {}
+            Action::CloseLane { slot } => self.lanes.close(slot),
             Action::ForgetWorker { worker } => {
                 info!("worker={}: silent for too long, lost", worker.0);
                 self.workers.forget(worker);
             }
+            Action::Note(note) => self.events.publish(&note, &self.core, &self.clock),
             Action::Drained => {
                 info!("drained");
                 self.is_drained = true;
@@ -362,7 +404,9 @@ impl Server {
         // What was sent may have taken in word of messages; the descriptors tell of it no more.
         unread.workers |= self.workers.socket().events()?.readable;
         unread.clients |= self.frontend.socket().events()?.readable;
-        if unread.workers || unread.clients {
+        if unread.workers || unread.clients || unread.lanes {
+            // The other doors have their turn, too.
+            unread.lanes = true;
             unread.wake = self.leave.asked.load(Ordering::Relaxed) != self.leaving;
             return Ok(unread);
         }
@@ -374,13 +418,16 @@ impl Server {
             PollItem::wake_of(self.workers.socket())?,
             PollItem::wake_of(self.frontend.socket())?,
             PollItem::fd(&self.leave.wake, Interest::Read),
+            PollItem::fd(&self.lanes, Interest::Read),
+            PollItem::socket(self.events.socket(), Interest::Read),
         ];
         socket::poll(&mut items, timeout)?;
         self.now = self.clock.now();
-        let [workers, clients, wake] = items.map(|item| item.is_readable());
+        let [workers, clients, wake, lanes, _] = items.map(|item| item.is_readable());
         Ok(Unread {
             workers,
             clients,
+            lanes,
             wake,
         })
     }

@@ -254,7 +254,7 @@ fn bad_input_gets_its_code_and_the_next_call_works() {
     ];
     for (body, code) in cases {
         let reply = client.ask(body);
-        assert_eq!(reply["error"]["code"], code, "{:.80}", body);
+        assert_eq!(reply["error"]["code"], code, "{body:.80}");
         client.send(call_text("echo", "1"));
         let given = worker.call(0);
         worker.reply(0, given.dispatch, "1");

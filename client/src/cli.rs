@@ -2,6 +2,7 @@
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use muster_client::Target;
+use muster_manual::Shell;
 use muster_proto::settings::{Settings, SettingsError};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -179,6 +180,10 @@ pub enum Command {
     Ls,
     /// Say what was found where, and what is wrong
     Doctor,
+    /// Print a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages of Muster's programs
+    Man(ManArgs),
 }
 
 /// `muster up`. Without --python and --command the worker offers its built-in functions.
@@ -543,6 +548,24 @@ pub struct GatewayArgs {
     /// Longest body of a request
     #[arg(long, value_name = "BYTES", default_value_t = muster_proto::limits::BODY_BYTES_MAX)]
     pub body_bytes_max: usize,
+}
+
+/// `muster completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    pub shell: Shell,
+    /// Of which program: muster, muster-broker or muster-worker
+    #[arg(default_value = "muster", value_parser = ["muster", "muster-broker", "muster-worker"])]
+    pub program: String,
+}
+
+/// `muster man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where to, such as ~/.local/share/man/man1
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Reads `30`, `0.5`, `500ms`, `2m` or `1h`.

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod exit;
 pub mod id;
 pub mod limits;
+pub mod parent;
 pub mod rpc;
 pub mod runtime;
 #[cfg(feature = "settings")]

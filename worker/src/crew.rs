@@ -4,12 +4,13 @@ use crate::call_error::Origin;
 use crate::plain::PlainSlot;
 use crate::python::{self, Python};
 use crate::registry::Registry;
-use crate::slot::{Desk, Phase, Slot, SlotSpec};
-use crate::slot_process::{SlotProcess, SlotProgram};
+use crate::slot::{Desk, Slot, SlotSpec};
+use crate::slot_handle::{SlotHandle, ThreadSlot};
+use crate::slot_orders::SlotProgram;
+use crate::slot_process::SlotProcess;
 use muster_proto::socket::{Context, SocketError, Wake};
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 /// What every slot of a worker is made of.
 pub(crate) struct Crew {
@@ -28,18 +29,6 @@ pub(crate) enum Placement {
     Threads,
     /// In processes of their own, so that each can be killed and replaced alone.
     Processes(Box<SlotProgram>),
-}
-
-/// A running slot, as its supervisor sees it.
-pub(crate) enum SlotHandle {
-    Thread(ThreadSlot),
-    Process(Box<SlotProcess>),
-}
-
-/// A slot that is a thread of this process.
-pub(crate) struct ThreadSlot {
-    pub desk: Arc<Desk>,
-    thread: Option<JoinHandle<Result<(), SocketError>>>,
 }
 
 /// Why a slot could not be started.
@@ -77,18 +66,8 @@ impl Crew {
                 let desk = Arc::new(Desk::new()?);
                 let spec = self.spec(number, Arc::clone(&desk), first_child);
                 let run = self.slot_loop(context.clone(), spec)?;
-                let ended = EndSignal(ended.clone());
-                let thread =
-                    std::thread::Builder::new()
-                        .name(self.label(number))
-                        .spawn(move || {
-                            let _ended = ended;
-                            run()
-                        })?;
-                Ok(SlotHandle::Thread(ThreadSlot {
-                    desk,
-                    thread: Some(thread),
-                }))
+                let thread = ThreadSlot::start(self.label(number), desk, ended, run)?;
+                Ok(SlotHandle::Thread(thread))
             }
         }
     }
@@ -126,34 +105,5 @@ impl Crew {
         }
         let slot = PlainSlot::new(&context, spec, &self.plain)?;
         Ok(Box::new(move || slot.run()))
-    }
-}
-
-/// Tells the supervisor that a slot's thread ended, by a panic, too.
-struct EndSignal(Wake);
-
-impl Drop for EndSignal {
-    fn drop(&mut self) {
-        self.0.wake();
-    }
-}
-
-impl ThreadSlot {
-    /// How the thread ended, if it has: `Some(None)` as ordered, else why.
-    pub fn ended(&mut self) -> Option<Option<String>> {
-        if !self.thread.as_ref()?.is_finished() {
-            return None;
-        }
-        let result = self.thread.take()?.join();
-        Some(match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("a panic".to_owned()),
-        })
-    }
-
-    /// Has the slot end.
-    pub fn order_end(&self, phase: Phase) {
-        self.desk.order_end(phase);
     }
 }

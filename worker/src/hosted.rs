@@ -6,15 +6,15 @@
 use crate::crew::{Crew, Placement};
 use crate::program::{ProgramError, registry_of};
 use crate::slot::{Cancel, Desk, Phase};
-use crate::slot_process::{Order, Report};
+use crate::slot_orders::{Order, Report};
 use muster_proto::socket::{Context, Interest, PollItem, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a cancelled function may take to notice before its process is ended.
-const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// How often it is seen whether a cancelled call has ended.
+const CANCEL_LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a slot process until its supervisor lets it go.
 ///
@@ -49,8 +49,8 @@ pub(crate) fn run() -> Result<(), ProgramError> {
 #[derive(Default)]
 struct Orders {
     unread: Vec<u8>,
-    /// A cancelled call and when it must have ended.
-    cancelled: Option<(u32, Instant)>,
+    /// Cancelled calls that have not ended.
+    cancelled: Vec<u32>,
 }
 
 impl Orders {
@@ -80,14 +80,13 @@ impl Orders {
                     Err(error) => log::error!("an unreadable order: {error}"),
                 }
             }
-            if let Some((seq, due)) = self.cancelled {
-                if !desk.gate.is_running(seq) {
-                    self.cancelled = None;
-                } else if due <= Instant::now() {
-                    report(&Report::Stuck(seq));
-                    self.cancelled = None;
+            self.cancelled.retain(|&seq| {
+                let is_running = desk.gate.is_running(seq);
+                if !is_running {
+                    report(Report::Ended(seq));
                 }
-            }
+                is_running
+            });
             self.wait();
         }
     }
@@ -97,23 +96,21 @@ impl Orders {
             Order::Start { .. } => {}
             Order::Link(link) => desk.order_link(link),
             Order::Suspend => desk.suspend(),
-            Order::Recall(seq) => report(&Report::Recalled(seq, desk.gate.recall(seq))),
+            Order::Recall(seq) => report(Report::Recalled(seq, desk.gate.recall(seq))),
             Order::Cancel(seq) => {
                 if desk.gate.cancel(seq) == Cancel::Running {
-                    self.cancelled = Some((seq, Instant::now() + CANCEL_GRACE));
                     desk.wake.wake();
                 }
+                self.cancelled.push(seq);
             }
             Order::Drain => desk.order_end(Phase::Drain),
         }
     }
 
-    /// Waits for more orders, or until a cancelled call must have ended.
+    /// Waits for more orders; not for long while a cancelled call runs.
     fn wait(&mut self) {
         let stdin = io::stdin();
-        let timeout = self
-            .cancelled
-            .map(|(_, due)| due.saturating_duration_since(Instant::now()));
+        let timeout = (!self.cancelled.is_empty()).then_some(CANCEL_LOOK);
         let mut items = [PollItem::fd(&stdin, Interest::Read)];
         if poll(&mut items, timeout).is_ok_and(|ready| ready == 0) {
             return;
@@ -128,8 +125,8 @@ impl Orders {
     }
 }
 
-fn report(report: &Report) {
-    let mut line = serde_json::to_vec(report).expect("reports have string keys only");
+fn report(report: Report) {
+    let mut line = serde_json::to_vec(&report).expect("reports have string keys only");
     line.push(b'\n');
     if io::stdout()
         .write_all(&line)

@@ -44,6 +44,8 @@ pub mod program;
 mod python;
 mod registry;
 mod slot;
+mod slot_handle;
+mod slot_orders;
 mod slot_process;
 mod stopper;
 mod supervisor;

@@ -4,7 +4,7 @@ mod cli;
 mod config;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Hidden};
 use config::ConfigError;
 use muster_proto::exit::Exit;
@@ -13,6 +13,9 @@ use muster_worker::{FindError, ServeError, Stopper};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(exit) = muster_manual::answer(Cli::command()) {
+        return exit;
+    }
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
     let result = match cli.command {

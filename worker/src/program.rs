@@ -7,7 +7,7 @@ use crate::command::{CommandError, CommandFunction, CommandModes};
 use crate::crew::{Crew, Placement, SlotError};
 use crate::python::{self, Python, StartError};
 use crate::registry::{Registry, RegistryError, Runs};
-use crate::slot_process::SlotProgram;
+use crate::slot_orders::SlotProgram;
 use crate::stopper::Stopper;
 use crate::supervisor::{ServeError, Supervisor};
 use crate::worker::{host_name, name_default, slots_default};

@@ -1,17 +1,14 @@
 //! A slot in a process of its own, as its supervisor sees it.
 //!
-//! Orders go to its standard input and reports come from its standard output, a JSON object a line;
-//! the data link is the slot's own. How the process ends is seen here and told on the control link,
-//! since nobody else can know.
+//! The data link is the slot's own; orders and reports go over pipes. How the process ends is seen
+//! here and told on the control link, since nobody else can know.
 
 use crate::backoff::Backoff;
 use crate::child::{Child, Output, set_nonblocking};
-use crate::command::CommandModes;
-use crate::python;
 use crate::slot::{LinkOrder, Phase};
+use crate::slot_orders::{Order, Report, SlotProgram};
 use muster_proto::socket::{Interest, PollItem};
-use muster_proto::worker::{Method, Recalled, SlotCall, SlotLost};
-use serde::{Deserialize, Serialize};
+use muster_proto::worker::{Recalled, SlotCall, SlotLost};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,54 +17,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a slot process is told first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SlotProgram {
-    /// The worker's name and host.
-    pub worker: String,
-    pub host: String,
-    /// Whether it runs the built-in functions.
-    pub builtin: bool,
-    /// Commands as given, and how they are run.
-    pub commands: Vec<String>,
-    pub modes: CommandModes,
-    pub python: Option<python::Source>,
-    /// What the Python modules offer.
-    pub python_methods: Vec<Method>,
-    /// Endpoints of brokers to be a stock REP for.
-    pub plain: Vec<String>,
-}
-
-/// From the supervisor to a slot process.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Order {
-    /// Who it is: the first order.
-    Start {
-        number: u32,
-        program: Box<SlotProgram>,
-    },
-    /// Join this broker.
-    Link(LinkOrder),
-    /// The broker is lost: do not join before the next such order.
-    Suspend,
-    /// Give the call with this number back.
-    Recall(u32),
-    /// Cancel the call with this number.
-    Cancel(u32),
-    /// End when no call is left.
-    Drain,
-}
-
-/// From a slot process to the supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Report {
-    /// Whether the call with this number was given back.
-    Recalled(u32, bool),
-    /// A cancelled call does not end: kill this process.
-    Stuck(u32),
-}
+/// How long a cancelled function may take to notice before its process is ended.
+pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// What happened to a slot process.
 #[derive(Debug)]
@@ -108,7 +59,9 @@ struct Running {
     output: Output,
     /// Recalls that are not answered yet.
     recalls: Vec<SlotCall>,
-    /// It is being killed because a cancelled call did not end.
+    /// Cancelled calls of which it has not said that they ended, and when it must have.
+    cancels: Vec<(u32, Instant)>,
+    /// It was killed because a cancelled call did not end.
     is_stuck: bool,
 }
 
@@ -178,6 +131,7 @@ impl SlotProcess {
     /// Cancels a call.
     pub fn cancel(&mut self, seq: u32) {
         if let Some(running) = self.running() {
+            running.cancels.push((seq, Instant::now() + CANCEL_GRACE));
             running.order(&Order::Cancel(seq));
         }
     }
@@ -197,11 +151,11 @@ impl SlotProcess {
         }
     }
 
-    /// When a successor is due.
+    /// When something is to be done: a successor is due, or a cancelled call must have ended.
     pub fn due(&self) -> Option<Instant> {
-        match self.state {
-            State::Up(_) => None,
-            State::Down { until } => Some(until),
+        match &self.state {
+            State::Up(running) => running.cancels.first().map(|&(_, due)| due),
+            State::Down { until } => Some(*until),
         }
     }
 
@@ -250,6 +204,7 @@ impl SlotProcess {
             }
         };
         running.write();
+        running.end_if_stuck();
         // Looked at before the pipes: what it wrote before its end is still read.
         let ended = running.child.try_wait();
         running.read_reports(label, events);
@@ -315,6 +270,7 @@ impl Running {
             stderr,
             output: Output::default(),
             recalls: Vec::new(),
+            cancels: Vec::new(),
             is_stuck: false,
         })
     }
@@ -371,11 +327,21 @@ impl Running {
                     events.push(ProcessEvent::Recalled(Recalled { call, given_back }));
                 }
             }
-            Report::Stuck(seq) => {
-                log::debug!("call {seq} of the slot is stuck");
-                self.is_stuck = true;
-                self.child.kill();
-            }
+            Report::Ended(seq) => self.cancels.retain(|&(cancelled, _)| cancelled != seq),
+        }
+    }
+
+    /// Ends the process when a cancelled call has not ended in time: its function looks at no flag,
+    /// or the process is stopped.
+    fn end_if_stuck(&mut self) {
+        if self
+            .cancels
+            .first()
+            .is_some_and(|&(_, due)| due <= Instant::now())
+        {
+            self.cancels.clear();
+            self.is_stuck = true;
+            self.child.kill();
         }
     }
 

@@ -1,24 +1,23 @@
 //! The one that looks after a worker: it finds the broker, speaks for the worker on the control
 //! link, starts the slots and sees them end. Its thread runs no function.
 
+mod leaving;
+
 use crate::address::{FindError, Finder, Found};
 use crate::backoff::Backoff;
 use crate::control::{Control, ControlEvent};
-use crate::crew::{Crew, SlotError, SlotHandle};
+use crate::crew::{Crew, SlotError};
 use crate::python::Python;
-use crate::slot::{Cancel, LinkOrder, Phase};
+use crate::slot::{LinkOrder, Phase};
+use crate::slot_handle::SlotHandle;
 use crate::slot_process::ProcessEvent;
 use crate::stopper::Stopper;
+use leaving::Leaving;
 use muster_proto::limits;
 use muster_proto::socket::{Context, Interest, PollItem, SocketError, poll, random_bytes};
 use muster_proto::worker::{Recalled, Refused, Registration, SlotCall, VERSION, Welcome};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// How long a draining worker waits for the broker's sign that it was heard.
-const HEARD_WAIT: Duration = Duration::from_secs(1);
-/// How long slots that were stopped may take to end.
-const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a worker can't serve, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -60,25 +59,6 @@ pub(crate) struct Supervisor {
     backoffs: BTreeMap<u32, Backoff>,
     leaving: Leaving,
     grace: Duration,
-}
-
-/// How far a worker that leaves has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaving {
-    No,
-    /// The broker was told and has not shown that it heard.
-    Told {
-        heard_by: Instant,
-        end: Instant,
-    },
-    /// The slots finish what they have.
-    Draining {
-        end: Instant,
-    },
-    /// They don't any more.
-    Stopping {
-        end: Instant,
-    },
 }
 
 impl Supervisor {
@@ -304,6 +284,7 @@ impl Supervisor {
         for (&number, slot) in &mut self.slots {
             match slot {
                 SlotHandle::Thread(thread) => {
+                    thread.look_at_cancelled(&self.crew.label(number));
                     if let Some(why) = thread.ended() {
                         over.push((number, why));
                     }
@@ -347,83 +328,6 @@ impl Supervisor {
         Ok(())
     }
 
-    fn heed_stopper(&mut self) -> Result<(), ServeError> {
-        match (self.stopper.phase(), self.leaving) {
-            (Phase::Drain, Leaving::No) => self.drain(self.grace)?,
-            (Phase::Stop, Leaving::Stopping { .. }) => {}
-            (Phase::Stop, _) => {
-                log::info!("worker={}: stopping at once", self.crew.name);
-                self.stop_slots();
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn drain(&mut self, grace: Duration) -> Result<(), ServeError> {
-        if self.leaving != Leaving::No {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let end = now
-            .checked_add(grace)
-            .unwrap_or(now + Duration::from_secs(86_400));
-        log::info!(
-            "worker={}: draining for up to {} s; a second signal stops it at once",
-            self.crew.name,
-            grace.as_secs_f32()
-        );
-        if self.control.is_registered() {
-            self.control.send_draining()?;
-            self.leaving = Leaving::Told {
-                heard_by: now + HEARD_WAIT,
-                end,
-            };
-        } else {
-            self.drain_slots(end);
-        }
-        Ok(())
-    }
-
-    fn drain_slots(&mut self, end: Instant) {
-        self.leaving = Leaving::Draining { end };
-        self.slots
-            .values_mut()
-            .for_each(|slot| slot.order_end(Phase::Drain));
-    }
-
-    fn stop_slots(&mut self) {
-        self.leaving = Leaving::Stopping {
-            end: Instant::now() + STOP_WAIT,
-        };
-        self.slots
-            .values_mut()
-            .for_each(|slot| slot.order_end(Phase::Stop));
-    }
-
-    /// Goes on with leaving; true when nothing is left to do.
-    fn step_leaving(&mut self) -> Result<bool, ServeError> {
-        let now = Instant::now();
-        match self.leaving {
-            Leaving::No => return Ok(false),
-            Leaving::Told { heard_by, end } if heard_by <= now => self.drain_slots(end),
-            Leaving::Draining { end } if end <= now && !self.slots.is_empty() => {
-                let (name, slots) = (&self.crew.name, self.slots.len());
-                log::warn!("worker={name}: {slots} slots were still busy when the grace ended");
-                self.stop_slots();
-            }
-            Leaving::Stopping { end } if end <= now => {
-                // Threads in functions that look at nothing: they end with the process.
-                if !self.slots.is_empty() {
-                    log::warn!("worker={}: functions still run", self.crew.name);
-                }
-                return Ok(true);
-            }
-            _ => {}
-        }
-        Ok(self.slots.is_empty() && !matches!(self.leaving, Leaving::Told { .. }))
-    }
-
     /// Waits until something happens or is due.
     fn wait(&mut self) -> Result<(), ServeError> {
         let search_due = self
@@ -431,11 +335,7 @@ impl Supervisor {
             .as_ref()
             .filter(|_| self.is_searching)
             .map(Finder::due);
-        let leaving_due = match self.leaving {
-            Leaving::No => None,
-            Leaving::Told { heard_by, .. } => Some(heard_by),
-            Leaving::Draining { end } | Leaving::Stopping { end } => Some(end),
-        };
+        let leaving_due = self.leaving.due();
         let slots_due = self.slots.values().filter_map(SlotHandle::due).min();
         let fallen_due = self.fallen.values().min().copied();
         let due = [
@@ -467,57 +367,5 @@ impl Supervisor {
         drop(items);
         self.stopper.wake().drain();
         Ok(())
-    }
-}
-
-impl SlotHandle {
-    fn order_link(&mut self, link: &LinkOrder) {
-        match self {
-            SlotHandle::Thread(slot) => slot.desk.order_link(link.clone()),
-            SlotHandle::Process(slot) => slot.order_link(link.clone()),
-        }
-    }
-
-    fn suspend(&mut self) {
-        match self {
-            SlotHandle::Thread(slot) => slot.desk.suspend(),
-            SlotHandle::Process(slot) => slot.suspend(),
-        }
-    }
-
-    fn order_end(&mut self, phase: Phase) {
-        match self {
-            SlotHandle::Thread(slot) => slot.order_end(phase),
-            SlotHandle::Process(slot) => slot.order_end(phase),
-        }
-    }
-
-    /// Gives a call back; `None`: the answer comes later.
-    fn recall(&mut self, call: SlotCall) -> Option<bool> {
-        match self {
-            SlotHandle::Thread(slot) => Some(slot.desk.gate.recall(call.seq)),
-            SlotHandle::Process(slot) => {
-                slot.recall(call);
-                None
-            }
-        }
-    }
-
-    fn cancel(&mut self, seq: u32) {
-        match self {
-            SlotHandle::Thread(slot) => {
-                if slot.desk.gate.cancel(seq) == Cancel::Running {
-                    slot.desk.wake.wake();
-                }
-            }
-            SlotHandle::Process(slot) => slot.cancel(seq),
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        match self {
-            SlotHandle::Thread(_) => None,
-            SlotHandle::Process(slot) => slot.due(),
-        }
     }
 }

@@ -62,25 +62,48 @@ fn a_killed_slot_is_told_and_replaced_alone() {
 }
 
 #[test]
-fn a_cancelled_function_that_does_not_notice_is_ended_with_its_process() {
+fn a_cancelled_function_that_notices_keeps_its_process() {
     let mut broker = Broker::start();
     let _program = Program::join(&broker, &["-n", "1"]);
     broker.await_slots(1);
-    // One that notices keeps its process.
     let pid = broker.slot_pid(1);
     let sleeping = broker.send_calls(1, &[call("sleep", "[1000]")])[0];
     let name = broker.slot_call(1, 1, sleeping);
     broker.command(Command::Cancel, vec![name]);
-    assert_eq!(broker.reply().error()["code"], Code::Cancelled.number());
-    assert_eq!(broker.ok("pid", ""), pid);
-    // A chunk of long items is looked at between two of them: this one is a single item.
-    let items = format!("[{}]", vec!["10000000"; 2_000].join(","));
+    let code = Code::Cancelled.number();
+    assert_eq!(broker.reply().error()["code"], code);
+    // A chunk is left between two of its items.
+    let items = format!("[{}]", vec!["1000000"; 10_000].join(","));
     let busy = broker.send_calls(1, &[common::chunk("primes_below", &items)])[0];
-    let name = broker.slot_call(1, 3, busy);
+    let name = broker.slot_call(1, 2, busy);
     broker.command(Command::Cancel, vec![name]);
-    broker.until("an answer or a successor", |broker| {
-        broker.has_reply() || broker.slot_pid(1) != pid
-    });
+    let answer = broker.reply();
+    let last = if answer.is_error {
+        answer.error()["code"].clone()
+    } else if answer.is_whole {
+        answer.ok()["result"][9_999]["error"]["code"].clone()
+    } else {
+        answer.ok()[9_999]["error"]["code"].clone()
+    };
+    assert_eq!(last, code);
+    assert_eq!(broker.ok("pid", ""), pid);
+}
+
+#[test]
+fn a_cancelled_call_that_does_not_end_is_ended_with_its_process() {
+    let mut broker = Broker::start();
+    let _program = Program::join(&broker, &["-n", "1"]);
+    broker.await_slots(1);
+    let pid = broker.slot_pid(1);
+    let sleeping = broker.send_calls(1, &[call("sleep", "[1000]")])[0];
+    // A stopped process notices nothing.
+    kill(pid, Signal::STOP);
+    let name = broker.slot_call(1, 1, sleeping);
+    broker.command(Command::Cancel, vec![name]);
+    let lost = broker.lost();
+    assert_eq!((lost.pid, lost.on_purpose, lost.backoff_ms), (pid, true, 0));
+    broker.until("its successor", |broker| broker.slot_pid(1) != pid);
+    assert_eq!(broker.ok("multiply", "[2,3]"), 6);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Reading a request's body: so much, in such a time.
 
-use crate::budget::{Budget, Share};
-use crate::limits::BODY_TIMEOUT;
+use crate::budget::Share;
+use crate::server::Gateway;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
@@ -43,17 +43,14 @@ impl NoBody {
     }
 }
 
-/// Reads a body of at most `bytes_max` bytes.
-pub(crate) async fn read(
-    body: Incoming,
-    bytes_max: usize,
-    budget: &Budget,
-) -> Result<Held, NoBody> {
+/// Reads a body within the gateway's limits.
+pub(crate) async fn read(body: Incoming, gateway: &Gateway) -> Result<Held, NoBody> {
+    let bytes_max = gateway.body_bytes_max;
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(NoBody::TooLarge { bytes_max });
     }
-    let reading = read_all(body, bytes_max, budget.share());
-    let timeout = tokio::time::timeout(BODY_TIMEOUT, reading);
+    let reading = read_all(body, bytes_max, gateway.budget.share());
+    let timeout = tokio::time::timeout(gateway.patience.body, reading);
     timeout.await.unwrap_or(Err(NoBody::Slow))
 }
 

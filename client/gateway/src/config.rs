@@ -24,6 +24,30 @@ pub struct Config {
     pub timeout: Duration,
     /// Longest request body.
     pub body_bytes_max: usize,
+    /// Patience with slow callers.
+    pub patience: Patience,
+}
+
+/// How long callers may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a request's head, the pause since the connection's last request included.
+    pub head: Duration,
+    /// For a request's body.
+    pub body: Duration,
+    /// For reading anything of an answer.
+    pub stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            head: Duration::from_secs(30),
+            // The largest body over a line of 3 Mbit/s.
+            body: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Config {
@@ -37,6 +61,7 @@ impl Default for Config {
             allow_admin: false,
             timeout: Duration::ZERO,
             body_bytes_max: limits::BODY_BYTES_MAX,
+            patience: Patience::default(),
         }
     }
 }

@@ -80,7 +80,10 @@ impl Gate {
             _ => return Err(Denied::NoHost),
         };
         // RFC 9112, section 3.2.2: the host of an absolute target stands above the header.
-        let target = head.uri.authority().map(|authority| authority.as_str());
+        let target = head
+            .uri
+            .authority()
+            .map(hyper::http::uri::Authority::as_str);
         let is_ours = self.is_ours(host) && target.is_none_or(|target| self.is_ours(target));
         is_ours.then_some(host).ok_or(Denied::Host)
     }

@@ -30,7 +30,7 @@ mod stop;
 mod token;
 mod xmlrpc;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Patience};
 pub use pool::{Done, Failure, Pool, Request, Ticket};
 pub use server::{ServeError, Server};
 pub use stop::Stop;

@@ -8,12 +8,6 @@ pub(crate) const CONNECTIONS_MAX: usize = 1_024;
 pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
 /// A request's head. Browsers send one or two kilobytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
-/// How long a client may take for a request's head, the pause since its last request included.
-pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take for a request's body.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may leave an answer unread before its connection is closed.
-pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may go on once the gateway is asked to leave.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// Pages that watch at once; one more is answered 503.

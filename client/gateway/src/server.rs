@@ -1,13 +1,11 @@
 //! The listener and its connections.
 
 use crate::budget::Budget;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Patience};
 use crate::events::{self, Hub};
 use crate::failures::Failures;
 use crate::gate::Gate;
-use crate::limits::{
-    BODIES_BYTES_MAX, CONNECTIONS_MAX, GRACE, HEAD_BYTES_MAX, HEAD_TIMEOUT, STALL_TIMEOUT,
-};
+use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, GRACE, HEAD_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::patience::Patient;
 use crate::pool::Pool;
@@ -53,6 +51,7 @@ pub(crate) struct Gateway {
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) policy: Policy,
     pub(crate) body_bytes_max: usize,
+    pub(crate) patience: Patience,
     pub(crate) budget: Budget,
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
@@ -129,6 +128,7 @@ impl Server {
                 timeout: config.timeout,
             },
             body_bytes_max: config.body_bytes_max,
+            patience: config.patience,
             budget: Budget::new(BODIES_BYTES_MAX),
             gate: Gate::new(config.token, &config.allow_hosts),
             metrics: Metrics::default(),
@@ -227,10 +227,10 @@ async fn converse(gateway: &Arc<Gateway>, stream: TcpStream) -> hyper::Result<()
         let gateway = Arc::clone(gateway);
         async move { Ok::<_, Infallible>(router::route(gateway, request).await) }
     });
-    let io = TokioIo::new(Patient::new(stream, STALL_TIMEOUT));
+    let io = TokioIo::new(Patient::new(stream, gateway.patience.stall));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(gateway.patience.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);

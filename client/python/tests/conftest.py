@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,9 +15,15 @@ from typing import Any
 
 import pytest
 
-import muster
-
 ROOT = Path(__file__).resolve().parents[3]
+if importlib.util.find_spec("muster") is None:
+    # Not installed: the checkout is tested, by the processes that tests start as well.
+    SOURCE = str(ROOT / "client/python/src")
+    sys.path.insert(0, SOURCE)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+
+import muster  # noqa: E402
+
 EXAMPLES = ROOT / "client/python/examples"
 METHODS = Path(__file__).with_name("methods.py")
 

@@ -27,6 +27,7 @@ pub fn run(common: &Common, args: &GatewayArgs, out: &mut Output) -> CommandResu
         allow_admin: args.allow_admin,
         timeout: args.timeout,
         body_bytes_max: args.body_bytes_max,
+        ..Config::default()
     })?;
     let client = connect(common)?;
     let stop = Stop::default();

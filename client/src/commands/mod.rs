@@ -8,6 +8,7 @@ mod doctor;
 mod down;
 mod gateway;
 mod ls;
+mod manual;
 mod map;
 mod methods;
 pub mod report;
@@ -95,6 +96,8 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Worker(command) => control::worker(common, command, out),
         Command::Gateway(args) => gateway::run(common, args, out),
         Command::Ls => ls::run(common, out),
+        Command::Completions(args) => manual::completions(args, out),
+        Command::Man(args) => manual::pages(args, out),
         Command::Doctor => doctor::run(common, out),
     }?;
     output.flush()?;

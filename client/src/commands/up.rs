@@ -8,6 +8,7 @@ use crate::upfile::{Ready, UpFile, clean};
 use muster_client::{Call, Client};
 use muster_proto::connection::Connection;
 use muster_proto::exit::Exit;
+use muster_proto::parent::PARENT_VARIABLE;
 use muster_proto::runtime::{CLUSTER_DEFAULT, RuntimeDir};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -132,7 +133,7 @@ impl Up {
         // its second, which stops instead of draining.
         command.process_group(0).stdin(Stdio::null());
         // Both end when this process does, even by SIGKILL.
-        command.env("MUSTER_PARENT", std::process::id().to_string());
+        command.env(PARENT_VARIABLE, std::process::id().to_string());
         if std::env::var_os("MUSTER_LOG").is_none() {
             command.env("MUSTER_LOG", "warn");
         }

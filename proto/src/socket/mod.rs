@@ -21,7 +21,7 @@ mod security;
 mod wake;
 
 use std::fmt;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -282,6 +282,14 @@ impl Socket {
     /// [`SocketError::Terminated`] when the context was shut down.
     pub fn fd(&self) -> Result<RawFd, SocketError> {
         retry(|| self.raw.options.get_fd()).map_err(SocketError::of("read a socket's descriptor"))
+    }
+
+    /// [`fd`](Self::fd), on loan, for queues that take descriptors by reference.
+    ///
+    /// # Errors
+    /// [`SocketError::Terminated`] when the context was shut down.
+    pub fn borrow_fd(&self) -> Result<BorrowedFd<'_>, SocketError> {
+        Ok(raw::borrow_fd(&self.raw, self.fd()?))
     }
 
     /// Whether the socket has something to receive, and room to send.

@@ -65,7 +65,10 @@ impl<'a> PollItem<'a> {
             events: Interest::Read.bits(),
             revents: 0,
         };
-        Ok(Self { item, source: PhantomData })
+        Ok(Self {
+            item,
+            source: PhantomData,
+        })
     }
 
     /// Waits for a descriptor, such as a [`Wake`](super::Wake) or a pipe.

@@ -318,6 +318,13 @@ impl Drop for RawMessage {
     }
 }
 
+/// A socket's descriptor, on loan for as long as the socket lives.
+pub fn borrow_fd(_socket: &RawSocket, fd: RawFd) -> BorrowedFd<'_> {
+    // SAFETY: libzmq gave `fd` for this socket and keeps it open until the socket is closed, which
+    // the borrow of the socket prevents.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
 /// Waits for events on any item; -1 waits for ever. Returns how many items have some.
 pub fn poll(items: &mut [PollItem<'_>], timeout_ms: c_long) -> Result<usize, Errno> {
     let count = c_int::try_from(items.len()).expect("a poll of fewer items than a C int holds");

@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 use report::Report;
 use row::{Measured, ROWS};
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Measures Muster beside libzmq's zmq_proxy: ratios of interleaved rounds.
 #[derive(Debug, Parser)]
@@ -110,11 +111,12 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
         is_quick: cli.quick,
     };
     let mut report = Report::new(machine::describe());
+    let start = Instant::now();
     for row in ROWS
         .iter()
         .filter(|row| cli.rows.is_empty() || cli.rows.iter().any(|name| name == row.name))
     {
-        eprintln!("{} …", row.name);
+        eprintln!("{:4.0} s  {}", start.elapsed().as_secs_f64(), row.name);
         match (row.run)(&bench).with_context(|| format!("row {}", row.name)) {
             Ok(Measured::Figures(figures)) => report.figures.extend(figures),
             Ok(Measured::Curves(curves)) => report.curves.extend(curves),

@@ -1,8 +1,10 @@
 // A graph of the last minutes. The mouse or the arrow keys read values off it.
 
-import { make, setAttribute, setText, timeOfDay } from "./dom.js";
+import { duration, make, setAttribute, setText, timeOfDay } from "./dom.js";
 
 const POINTS = 300;
+/** A young graph is not squeezed into the corner of five minutes. */
+const POINTS_FIRST = 60;
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [600, 170, 52, 18, 8];
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -69,7 +71,7 @@ export class Graph {
     this.svg.addEventListener("pointermove", (event) => {
       const box = this.svg.getBoundingClientRect();
       const share = (event.clientX - box.left - LEFT) / (box.width - LEFT);
-      this.choose(Math.round(share * (POINTS - 1)) - (POINTS - this.points.length));
+      this.choose(Math.round(share * (this.span - 1)) - (this.span - this.points.length));
     });
     this.svg.addEventListener("pointerleave", () => this.choose(null));
     this.svg.addEventListener("blur", () => this.choose(null));
@@ -99,11 +101,17 @@ export class Graph {
     return `${timeOfDay(point.at)}: ${parts.join(", ") || "no calls"}`;
   }
 
+  /** How many points the width stands for. */
+  get span() {
+    return Math.max(POINTS_FIRST, this.points.length);
+  }
+
   draw() {
+    const { span } = this;
     const width = this.svg.clientWidth || WIDTH;
     const known = this.points.flatMap(({ values }) => values).filter((value) => value !== null);
     const top = roundUp(Math.max(...known, 0) || 1);
-    const x = (place) => LEFT + ((place + POINTS - this.points.length) / (POINTS - 1)) * (width - LEFT);
+    const x = (place) => LEFT + ((place + span - this.points.length) / (span - 1)) * (width - LEFT);
     const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
     this.rules.forEach(({ rule, label }, at) => {
       const value = (top * at) / 2;
@@ -116,7 +124,7 @@ export class Graph {
     });
     setAttribute(this.from, "x", String(LEFT));
     setAttribute(this.from, "y", String(HEIGHT - 2));
-    setText(this.from, `${POINTS / 60} min ago`);
+    setText(this.from, `${duration(span)} ago`);
     setAttribute(this.until, "x", String(width));
     setAttribute(this.until, "y", String(HEIGHT - 2));
     this.paths.forEach((path, line) => path.setAttribute("d", this.outline(line, x, y)));
@@ -179,6 +187,6 @@ export class Graph {
         setAttribute(this.cursor, name, String(number));
       }
     }
-    setAttribute(this.svg, "aria-label", `${this.title}, last five minutes. Arrow keys read it second by second.`);
+    setAttribute(this.svg, "aria-label", `${this.title} over the last minutes. Arrow keys read it second by second.`);
   }
 }

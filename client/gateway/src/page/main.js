@@ -16,9 +16,9 @@ const rateGraph = new Graph(byId("rate-graph"), "Throughput", [
   { name: "failed", style: "two", format: perSecond },
 ]);
 const latencyGraph = new Graph(byId("latency-graph"), "Latency", [
-  { name: "half are under", style: "one", format: duration },
-  { name: "95 of 100", style: "three", format: duration },
-  { name: "99 of 100", style: "two", format: duration },
+  { name: "median", style: "one", format: duration },
+  { name: "p95", style: "three", format: duration },
+  { name: "p99", style: "two", format: duration },
 ]);
 const slots = new Slots();
 const failures = new Failures();
@@ -59,7 +59,8 @@ function showNumbers(status, rates) {
   setText(byId("n-rate"), rates ? perSecond(rates.answered) : "–");
   setText(byId("n-queued"), count(calls.queued));
   setText(byId("n-running"), count(calls.running));
-  setText(byId("n-slots"), `${count(states.busy)} / ${count(states.total)}`);
+  setText(byId("n-slots"), count(states.busy));
+  setText(byId("n-slots-of"), `of ${count(states.total)} slots busy`);
   setText(byId("n-workers"), count(status.workers.managed + status.workers.lanes));
   const failed = calls.failed + calls.expired + calls.lost;
   setText(byId("n-failed"), count(failed));

@@ -29,10 +29,10 @@ export class Queues {
   addRow() {
     const name = make("td", { class: "name mono" });
     const fill = make("span", { class: "fill", "aria-hidden": "true" });
-    const number = make("span");
+    const number = make("span", { class: "amount" });
     const slots = make("td", { class: "right" });
     const service = make("td", { class: "right" });
-    const meter = make("td", {}, make("div", { class: "meter" }, fill, number));
+    const meter = make("td", {}, make("div", { class: "meter" }, number, make("span", { class: "track" }, fill)));
     const row = make("tr", {}, name, meter, slots, service);
     this.body.append(row);
     this.rows.push({ row, name, fill, number, slots, service });

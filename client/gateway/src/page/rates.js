@@ -1,6 +1,6 @@
 // What happened between two snapshots.
 
-const NAMES_QUANTILES = ["half are under", "95 of 100", "99 of 100"];
+const NAMES_QUANTILES = ["median", "p95", "p99"];
 const NAMES_MEAN = ["mean", "", ""];
 
 const ended = (calls) => calls.succeeded + calls.failed + calls.expired + calls.lost + calls.cancelled;

@@ -39,7 +39,7 @@ pub(crate) async fn post(gateway: &Arc<Gateway>, request: Request<Incoming>) -> 
     }
     let began = Instant::now();
     let body = request.into_body();
-    let held = match body::read(body, gateway.body_bytes_max, &gateway.budget).await {
+    let held = match body::read(body, gateway).await {
         Ok(held) => held,
         Err(none) => {
             let fault = Fault {

@@ -18,6 +18,10 @@ LINK_BYTES_MAX = 512 << 20
 #: From this size on a frame is sent without copying it.
 COPY_BYTES_MAX = 16 << 10
 
+# Plain numbers: arithmetic with pyzmq's enums costs more than a call to libzmq.
+_NOW, _MORE, _NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+_HAS_MORE = int(zmq.RCVMORE)
+
 _WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _NAMES: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "up",
@@ -84,30 +88,30 @@ class Door:
         """Sends one message; False: there is no room now."""
         socket = self._socket
         try:
-            socket.send(b"", zmq.NOBLOCK | zmq.SNDMORE)
+            socket.send(b"", _NOW_AND_MORE)
         except zmq.Again:
             return False
         if not frames:
             socket.send(body, 0, len(body) < COPY_BYTES_MAX)
             return True
-        socket.send(body, zmq.SNDMORE, copy=len(body) < COPY_BYTES_MAX)
+        socket.send(body, _MORE, len(body) < COPY_BYTES_MAX)
         last = len(frames) - 1
         for at, frame in enumerate(frames):
-            socket.send(frame, 0 if at == last else zmq.SNDMORE, copy=False)
+            socket.send(frame, 0 if at == last else _MORE, copy=False)
         return True
 
     def receive(self) -> tuple[bytes, list[Buffer]] | None:
         """Receives one message, if one is there: body and attachments."""
         socket = self._socket
         try:
-            socket.recv(zmq.NOBLOCK)
+            delimiter = socket.recv(_NOW)
         except zmq.Again:
             return None
-        if not socket.rcvmore:
-            return b"", []
+        if delimiter:
+            return b"", []  # No envelope of ours.
         body = socket.recv()
         frames: list[Buffer] = []
-        while socket.rcvmore:
+        while socket.get(_HAS_MORE):
             frames.append(socket.recv(copy=False))
         return body, frames
 

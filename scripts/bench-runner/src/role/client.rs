@@ -124,9 +124,9 @@ impl<'a> Driver<'a> {
         let mut frames = Vec::new();
         loop {
             let now = Instant::now();
-            let is_sending = now < window_end && self.outcome.sent < self.shape.calls_max;
-            let is_blocked = is_sending && !self.send_all(&mut frames)?;
-            if !is_sending {
+            let is_open = now < window_end;
+            let is_blocked = is_open && !self.send_all(&mut frames)?;
+            if !is_open || self.outcome.sent >= self.shape.calls_max {
                 let at = *give_up.get_or_insert(now + patience);
                 if self.free.len() == self.places.len() || now >= at {
                     return Ok(self.outcome);

@@ -1,0 +1,532 @@
+//! Lanes: a DEALER for each stock REP worker, so that the core knows who is free and who holds what.
+//!
+//! The splice makes the connections, dialled in or out; here a socket meets each of them. One queue
+//! over the sockets' descriptors tells which may have something: an edge, told once, so a lane is
+//! read until it is empty, and looked at again after every send, which may have used the edge up.
+
+use crate::epoll::{Changes, Epoll, Interest};
+use crate::keyring::Keyring;
+use crate::reply::{Form, Reply};
+use crate::request::{Kind as RequestKind, Request};
+use crate::server::CoreEvent;
+use crate::splice::{
+    Arrival, DialId, GoneReason, LinkId, Origin, Splice, SpliceError, SpliceEvent,
+};
+use crate::workers::Order;
+use crate::zap::Domain;
+use log::{info, warn};
+use muster_core::{
+    EndReason, Event, Offer, Once, SlotId, Verdict, WorkerId, WorkerKind, WorkerSpec,
+};
+use muster_proto::code::Code;
+use muster_proto::id::DispatchId;
+use muster_proto::rpc;
+use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket, SocketError};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Lanes and managed workers are numbered apart.
+const FIRST_ID: u32 = 1 << 31;
+
+/// The splice's own place among the descriptors.
+const SPLICE: u64 = u64::MAX;
+
+/// Calls that may be on their way to one lane; the core's cap is lower.
+const CREDIT: u32 = 64;
+
+/// A REP server to connect to, as `--worker` and `broker.add_worker` have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where it listens.
+    pub endpoint: String,
+    /// What it offers; empty: anything, raw bodies too.
+    pub methods: Vec<String>,
+}
+
+impl Server {
+    /// Reads `ENDPOINT[,methods=a,b]`.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (endpoint, rest) = text
+            .split_once(',')
+            .map_or((text, None), |(e, r)| (e, Some(r)));
+        let methods = match rest {
+            None => Vec::new(),
+            Some(rest) => {
+                let list = rest
+                    .strip_prefix("methods=")
+                    .filter(|list| !list.is_empty());
+                let list = list.ok_or_else(|| format!("`{rest}` is not methods=NAME[,NAME…]"))?;
+                list.split(',').map(str::to_owned).collect()
+            }
+        };
+        Ok(Server {
+            endpoint: endpoint.to_owned(),
+            methods,
+        })
+    }
+}
+
+/// All lanes and the splice that connects them.
+pub struct Lanes {
+    context: Context,
+    splice: Splice,
+    keyring: Option<Keyring>,
+    /// Listeners (by number) whose peers must show a key.
+    keyed_listeners: Vec<bool>,
+    epoll: Epoll,
+    changes: Changes,
+    lanes: FxHashMap<SlotId, Lane>,
+    by_link: FxHashMap<LinkId, SlotId>,
+    servers: BTreeMap<String, (DialId, Vec<String>)>,
+    /// Lanes that may have something to read.
+    unread: VecDeque<SlotId>,
+    events: VecDeque<CoreEvent>,
+    frames: Vec<Frame>,
+    last: u32,
+}
+
+/// One stock worker.
+pub struct Lane {
+    socket: Socket,
+    link: LinkId,
+    worker: WorkerId,
+    name: String,
+    /// Where it is.
+    pub address: String,
+    /// What it was said to offer.
+    pub methods: Vec<String>,
+    pid: Option<u32>,
+    is_ready: bool,
+    is_listed: bool,
+    sent: VecDeque<Sent>,
+}
+
+/// What a reply has to fit.
+struct Sent {
+    dispatch: DispatchId,
+    is_json: bool,
+    id: Option<Box<str>>,
+}
+
+impl Lanes {
+    /// Takes a started splice over. `keyed_listeners`: which of its listeners ask for keys.
+    ///
+    /// # Errors
+    /// The system's, when it is out of descriptors.
+    pub fn new(
+        context: &Context,
+        splice: Splice,
+        keyring: Option<Keyring>,
+        keyed_listeners: Vec<bool>,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&splice, SPLICE, Interest::Read)?;
+        Ok(Lanes {
+            context: context.clone(),
+            splice,
+            keyring,
+            keyed_listeners,
+            epoll,
+            changes: Changes::default(),
+            lanes: FxHashMap::default(),
+            by_link: FxHashMap::default(),
+            servers: BTreeMap::new(),
+            unread: VecDeque::new(),
+            events: VecDeque::new(),
+            frames: Vec::new(),
+            last: FIRST_ID,
+        })
+    }
+
+    /// Connects to a server that listens itself, whenever it is there.
+    ///
+    /// # Errors
+    /// [`SpliceError`] says what is wrong with the endpoint.
+    pub fn add(&mut self, server: Server) -> Result<(), SpliceError> {
+        self.remove(&server.endpoint);
+        let dial = self.splice.dial(&server.endpoint, false)?;
+        self.servers.insert(server.endpoint, (dial, server.methods));
+        Ok(())
+    }
+
+    /// Connects to it no more. `false`: it was not connected to.
+    pub fn remove(&mut self, endpoint: &str) -> bool {
+        let found = self.servers.remove(endpoint);
+        if let Some((dial, _)) = found {
+            self.splice.undial(dial);
+        }
+        found.is_some()
+    }
+
+    /// A lane by its worker.
+    pub fn of_worker(&self, worker: WorkerId) -> Option<&Lane> {
+        // A lane has one slot, numbered as its worker.
+        self.lanes.get(&SlotId(worker.0))
+    }
+
+    /// Whether the slot is a lane.
+    pub fn has_slot(slot: SlotId) -> bool {
+        slot.0 >= FIRST_ID
+    }
+
+    /// What happened, if anything did. [`Self::look`] tells it where to look.
+    ///
+    /// # Errors
+    /// [`SocketError`] when a socket can't be used at all.
+    pub fn receive(&mut self) -> Result<Option<CoreEvent>, SocketError> {
+        while self.events.is_empty() {
+            let Some(&slot) = self.unread.front() else {
+                return Ok(None);
+            };
+            self.read(slot)?;
+        }
+        Ok(self.events.pop_front())
+    }
+
+    /// Takes note of the descriptors that changed.
+    pub fn look(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        if let Err(error) = self.epoll.wait(&mut changes, Some(Duration::ZERO)) {
+            warn!("lanes: {error}");
+        }
+        for change in changes.iter() {
+            if change.token == SPLICE {
+                while let Some(event) = self.splice.try_event() {
+                    self.heed(event);
+                }
+            } else {
+                self.list(SlotId(change.token as u32));
+            }
+        }
+        self.changes = changes;
+    }
+
+    fn list(&mut self, slot: SlotId) {
+        if let Some(lane) = self.lanes.get_mut(&slot)
+            && !lane.is_listed
+        {
+            lane.is_listed = true;
+            self.unread.push_back(slot);
+        }
+    }
+
+    /// Reads one message of the lane in front, and goes on to the next lane.
+    fn read(&mut self, slot: SlotId) -> Result<(), SocketError> {
+        self.unread.pop_front();
+        let Some(lane) = self.lanes.get_mut(&slot) else {
+            return Ok(());
+        };
+        if !lane.socket.recv_into(&mut self.frames)? {
+            lane.is_listed = false;
+            return Ok(());
+        }
+        self.unread.push_back(slot);
+        if let Some(event) = lane.reply(slot, &mut self.frames) {
+            self.events.push_back(event);
+        }
+        Ok(())
+    }
+
+    fn heed(&mut self, event: SpliceEvent) {
+        match event {
+            SpliceEvent::Arrived(arrival) => {
+                let link = arrival.link;
+                if let Err(error) = self.meet(arrival) {
+                    warn!("a stock worker can't be served: {error}");
+                    self.splice.close(link);
+                }
+            }
+            SpliceEvent::Ready { link } => {
+                if let Some(&slot) = self.by_link.get(&link) {
+                    self.ready(slot);
+                }
+            }
+            SpliceEvent::Gone { link, reason } => {
+                if let Some(slot) = self.by_link.remove(&link) {
+                    self.gone(slot, reason);
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, arrival: Arrival) -> Result<(), SocketError> {
+        let Arrival {
+            link,
+            origin,
+            address,
+            process,
+            answers_pings,
+            endpoint,
+        } = arrival;
+        let profile = Profile::Lane {
+            credit: CREDIT,
+            heartbeat: answers_pings,
+        };
+        let socket = Socket::open(&self.context, Kind::Dealer, &profile)?;
+        let (name, methods, is_keyed) = match origin {
+            Origin::Listener(number) => {
+                let is_keyed = self.keyed_listeners.get(number).copied().unwrap_or(false);
+                (format!("lane-{link}"), Vec::new(), is_keyed)
+            }
+            Origin::Dial(dial) => {
+                let mut servers = self.servers.iter();
+                let found = servers.find(|(_, (id, _))| *id == dial);
+                let Some((endpoint, (_, methods))) = found else {
+                    self.splice.close(link);
+                    return Ok(());
+                };
+                (endpoint.clone(), methods.clone(), false)
+            }
+        };
+        if let (true, Some(keyring)) = (is_keyed, &self.keyring) {
+            socket.set_curve_server(keyring.server_secret())?;
+            // The link that ZAP sees is the splice's own, so the domain says who is behind it.
+            let peer = address.trim_start_matches("tcp://");
+            socket.set_zap_domain(&format!("{} {peer}", Domain::Backend.name()))?;
+        }
+        socket.connect(&endpoint)?;
+        self.last += 1;
+        let slot = SlotId(self.last);
+        // SAFETY of the discipline, not of memory: the descriptor lives as long as the socket.
+        if let Err(error) = self
+            .epoll
+            .add(socket.borrow_fd()?, u64::from(slot.0), Interest::Read)
+        {
+            warn!("lanes: {error}");
+            self.splice.close(link);
+        }
+        let lane = Lane {
+            socket,
+            link,
+            worker: WorkerId(self.last),
+            name,
+            address,
+            methods,
+            pid: process.map(|process| process.pid).filter(|pid| *pid != 0),
+            is_ready: false,
+            is_listed: false,
+            sent: VecDeque::new(),
+        };
+        self.lanes.insert(slot, lane);
+        self.by_link.insert(link, slot);
+        self.list(slot);
+        Ok(())
+    }
+
+    fn ready(&mut self, slot: SlotId) {
+        let Some(lane) = self.lanes.get_mut(&slot) else {
+            return;
+        };
+        lane.is_ready = true;
+        info!("lane={}: {} is ready", lane.name, lane.address);
+        let once = |name: &String| (name.as_str().into(), Once::No);
+        let is_any = lane.methods.is_empty();
+        let spec = WorkerSpec {
+            name: lane.name.clone(),
+            host: lane.address.clone(),
+            pid: lane.pid,
+            kind: WorkerKind::Lane,
+            slots: 1,
+            offer: Offer {
+                methods: lane.methods.iter().map(once).collect(),
+                anything: is_any,
+                raw: is_any,
+            },
+        };
+        let (worker, pid) = (lane.worker, lane.pid);
+        self.events
+            .push_back(Event::WorkerRegistered { worker, spec });
+        self.events.push_back(Event::SlotJoined {
+            worker,
+            slot,
+            number: 1,
+            pid,
+        });
+    }
+
+    fn gone(&mut self, slot: SlotId, reason: GoneReason) {
+        let Some(mut lane) = self.lanes.remove(&slot) else {
+            return;
+        };
+        // Every whole message has reached the socket, and is an answer that counts.
+        while let Ok(true) = lane.socket.recv_into(&mut self.frames) {
+            if let Some(event) = lane.reply(slot, &mut self.frames) {
+                self.events.push_back(event);
+            }
+        }
+        if !lane.is_ready {
+            return;
+        }
+        info!("lane={}: {} is gone: {reason}", lane.name, lane.address);
+        let reason = match reason {
+            GoneReason::Silent => EndReason::Silent,
+            _ => EndReason::Disconnected,
+        };
+        self.events.push_back(Event::SlotGone { slot, reason });
+        self.events.push_back(Event::WorkerGone {
+            worker: lane.worker,
+            reason,
+        });
+    }
+
+    /// Hands a call to a lane. The slot comes back when its link takes nothing.
+    ///
+    /// # Errors
+    /// The slot, whose link is gone or full.
+    pub fn dispatch(&mut self, order: &Order<'_>) -> Result<(), SlotId> {
+        let slot = order.slot;
+        let lane = self.lanes.get_mut(&slot).ok_or(slot)?;
+        let is_json = order.request.kind == RequestKind::Call;
+        let body = if is_json {
+            json_body(order)
+        } else {
+            raw_body(order.request)
+        };
+        self.frames.clear();
+        self.frames.push(Frame::from(&order.dispatch.to_bytes()));
+        self.frames.push(Frame::empty());
+        self.frames.push(body);
+        self.frames
+            .extend(order.request.attachments().iter().map(Frame::share));
+        match lane.socket.send_frames(&mut self.frames) {
+            Ok(SendOutcome::Sent) => {}
+            _ => return Err(slot),
+        }
+        let id = order.request.id().map(Box::from);
+        lane.sent.push_back(Sent {
+            dispatch: order.dispatch,
+            is_json,
+            id,
+        });
+        self.list(slot);
+        Ok(())
+    }
+
+    /// Ends a lane.
+    pub fn close(&mut self, slot: SlotId) {
+        if let Some(lane) = self.lanes.get(&slot) {
+            self.splice.close(lane.link);
+        }
+    }
+}
+
+impl AsFd for Lanes {
+    /// Readable when [`Lanes::receive`] may have something.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl Lane {
+    /// A message of the worker, as an event: `[dispatch id]["" ][reply…]`.
+    fn reply(&mut self, slot: SlotId, frames: &mut Vec<Frame>) -> Option<CoreEvent> {
+        let dispatch = DispatchId::from_bytes(frames.first()?)?;
+        let is_enveloped = frames.len() >= 3 && frames[1].is_empty();
+        let mut parts = frames.drain(..).skip(2);
+        let body = parts.next().unwrap_or_default();
+        let attachments: Rc<[Frame]> = parts.collect();
+        let at = self.sent.iter().position(|sent| sent.dispatch == dispatch);
+        let sent = at.and_then(|at| self.sent.remove(at));
+        let verdict = match &sent {
+            // The core fences what nobody waits for.
+            None => Verdict::Result,
+            Some(_) if !is_enveloped => Verdict::Garbage,
+            Some(sent) if sent.is_json => sent.judge(&body),
+            Some(_) => Verdict::Result,
+        };
+        let form = match &sent {
+            Some(sent) if sent.is_json => Form::Whole,
+            _ => Form::Raw,
+        };
+        let reply = Reply::frame(body, form, attachments);
+        Some(Event::Replied {
+            slot,
+            dispatch,
+            service: None,
+            verdict,
+            reply,
+        })
+    }
+}
+
+impl Sent {
+    fn judge(&self, body: &[u8]) -> Verdict {
+        let Some(view) = rpc::read_reply(body) else {
+            return Verdict::Garbage;
+        };
+        // A notification was given an id of ours, and nobody reads its answer.
+        let is_ours = self.id.as_deref().is_none_or(|id| {
+            view.id.is_some_and(|v| same_id(v, id)) || id == "null" && view.id.is_none()
+        });
+        match view.outcome {
+            Err(error) if error.code == Code::MethodNotFound.number() => Verdict::MethodNotFound,
+            _ if !is_ours => Verdict::Garbage,
+            Err(_) => Verdict::Error,
+            Ok(_) => Verdict::Result,
+        }
+    }
+}
+
+/// Whether two ids are the same value, however each side writes it.
+fn same_id(a: &str, b: &str) -> bool {
+    let read = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    a == b || read(a).is_some_and(|value| read(b) == Some(value))
+}
+
+/// The call as a strict server takes it: without `meta`, and never a notification, which a
+/// JSON-RPC server would not answer and so wedge its REP.
+fn json_body(order: &Order<'_>) -> Frame {
+    let request = order.request;
+    let span = request.extra().and_then(|extra| extra.meta_span.clone());
+    if span.is_none() && request.id().is_some() {
+        return request
+            .body_frame()
+            .unwrap_or_else(|| Frame::from(request.body()));
+    }
+    let text = String::from_utf8_lossy(request.body());
+    let bare = match span {
+        Some(span) => format!("{}{}", &text[..span.start], &text[span.end..]),
+        None => text.into_owned(),
+    };
+    match request.id() {
+        Some(_) => Frame::from(bare),
+        None => Frame::from(rpc::insert_id(&bare, order.dispatch.call.0)),
+    }
+}
+
+fn raw_body(request: &Request) -> Frame {
+    request
+        .body_frame()
+        .unwrap_or_else(|| Frame::from(request.body()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_read_with_or_without_its_methods() {
+        let plain = Server::parse("tcp://h:5555").unwrap();
+        assert_eq!(
+            (plain.endpoint.as_str(), plain.methods.len()),
+            ("tcp://h:5555", 0)
+        );
+        let named = Server::parse("tcp://h:5555,methods=a,b").unwrap();
+        assert_eq!(named.methods, ["a", "b"]);
+        assert!(Server::parse("tcp://h:5555,method=a").is_err());
+        assert!(Server::parse("tcp://h:5555,methods=").is_err());
+    }
+
+    #[test]
+    fn ids_are_compared_by_value() {
+        assert!(same_id("1", "1") && same_id("\"a\"", "\"\\u0061\"") && same_id("1.0", "1.00"));
+        assert!(!same_id("1", "\"1\"") && !same_id("1", "2"));
+    }
+}

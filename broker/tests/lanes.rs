@@ -1,0 +1,285 @@
+//! Stock REP workers at the real broker: who gets a call, and what becomes of it.
+
+mod common;
+
+use common::{Broker, Client, PATIENCE, wait_for};
+use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const ENDPOINT: &str = "MUSTER_TEST_ENDPOINT";
+const NAP_MS: &str = "MUSTER_TEST_NAP_MS";
+
+/// A stock REP worker in a process of its own, which ends with the test.
+struct Worker {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// It dials `endpoint` and naps so long over each request.
+    fn start(endpoint: &str, nap: Duration) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "rep"])
+            .env(ENDPOINT, endpoint)
+            .env(NAP_MS, nap.as_millis().to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Worker { child, output }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Waits until it has taken a request.
+    fn wait_for_request(&mut self) {
+        let mut line = String::new();
+        while !line.contains("took one") {
+            line.clear();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "it ended");
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Answers each request with its own process number and the request's frames.
+#[test]
+#[ignore = "a role that other tests start"]
+fn rep() {
+    let nap = Duration::from_millis(env::var(NAP_MS).unwrap().parse().unwrap());
+    let context = Context::new(1).unwrap();
+    let rep = Socket::open(&context, Kind::Rep, &Profile::DataLink).unwrap();
+    rep.connect(&env::var(ENDPOINT).unwrap()).unwrap();
+    let mut frames = Vec::new();
+    loop {
+        if !rep.recv_timeout(&mut frames, PATIENCE).unwrap() {
+            continue;
+        }
+        if !nap.is_zero() {
+            println!("took one");
+            std::io::stdout().flush().unwrap();
+            std::thread::sleep(nap);
+        }
+        let mut reply = vec![Frame::from(std::process::id().to_string())];
+        reply.append(&mut frames);
+        assert_eq!(rep.send_frames(&mut reply).unwrap(), SendOutcome::Sent);
+    }
+}
+
+fn broker() -> Broker {
+    Broker::start(&["--backend", "tcp://127.0.0.1:0"])
+}
+
+/// Where stock workers dial over TCP.
+fn backend(broker: &Broker) -> String {
+    wait_for("the backend's address", || {
+        let text = std::fs::read_to_string(broker.folder.path().join("log")).ok()?;
+        let (_, rest) = text.split_once("stock workers at ")?;
+        Some(rest.lines().next()?.to_owned())
+    })
+}
+
+fn wait_for_lanes(client: &Client, count: usize) {
+    wait_for("the lanes", || {
+        (client.result("broker.status", json!([]))["workers"]["lanes"] == count).then_some(())
+    });
+}
+
+/// A raw request, to be answered by whom it may.
+fn ask(client: &Client) -> String {
+    client.send("Hello");
+    let reply = client.receive_frames();
+    assert_eq!(reply[2], *b"Hello".as_slice());
+    String::from_utf8(reply[1].to_vec()).unwrap()
+}
+
+#[test]
+fn bodies_come_back_byte_for_byte() {
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let client = broker.client(&context);
+    let worker = Worker::start(&broker.endpoint("backend"), Duration::ZERO);
+    wait_for_lanes(&client, 1);
+    assert_eq!(ask(&client), worker.pid());
+    let parts: [&[u8]; 4] = [b"", b"\0\xff", b"", &[7; 100_000]];
+    let envelope = std::iter::once(Frame::empty());
+    client.send_frames(envelope.chain(parts.map(Frame::from)).collect());
+    let reply = client.receive_frames();
+    assert_eq!(reply.len(), parts.len() + 2);
+    assert!(reply[2..].iter().map(|frame| &frame[..]).eq(parts));
+}
+
+#[test]
+fn nobody_waits_behind_a_slow_worker_while_another_is_idle() {
+    const NAP: Duration = Duration::from_secs(5);
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let endpoint = broker.endpoint("backend");
+    let slow = Worker::start(&endpoint, NAP);
+    let _quick = [(); 3].map(|()| Worker::start(&endpoint, Duration::ZERO));
+    wait_for_lanes(&broker.client(&context), 4);
+    let left = Arc::new(AtomicUsize::new(400));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let client = broker.client(&context);
+            let (slow, left) = (slow.pid(), Arc::clone(&left));
+            std::thread::spawn(move || {
+                let take = |left: usize| left.checked_sub(1);
+                while left.fetch_update(Relaxed, Relaxed, take).is_ok() {
+                    let start = Instant::now();
+                    if ask(&client) != slow {
+                        let waited = start.elapsed();
+                        assert!(waited < NAP / 2, "{waited:?} behind the slow one");
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+}
+
+#[test]
+fn a_killed_workers_request_is_answered_by_another_once() {
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let client = broker.client(&context);
+    let mut holder = Worker::start(&broker.endpoint("backend"), Duration::from_secs(60));
+    wait_for_lanes(&client, 1);
+    let asker = broker.client(&context);
+    asker.send("Hello");
+    holder.wait_for_request();
+    let other = Worker::start(&broker.endpoint("backend"), Duration::ZERO);
+    wait_for_lanes(&client, 2);
+    holder.signal(Signal::KILL);
+    assert_eq!(asker.receive_frames()[1], *other.pid().as_bytes());
+    wait_for_lanes(&client, 1);
+    // Nothing else is there for it: the next answer is the next request's.
+    assert_eq!(ask(&asker), other.pid());
+}
+
+#[test]
+fn a_frozen_workers_request_moves_on_and_it_serves_again_when_it_thaws() {
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let client = broker.client(&context);
+    let endpoint = broker.endpoint("backend");
+    let mut frozen = Worker::start(&endpoint, Duration::from_millis(200));
+    wait_for_lanes(&client, 1);
+    let asker = broker.client(&context);
+    asker.send("Hello");
+    frozen.wait_for_request();
+    frozen.signal(Signal::STOP);
+    let start = Instant::now();
+    let other = Worker::start(&endpoint, Duration::from_millis(1));
+    assert_eq!(asker.receive_frames()[1], *other.pid().as_bytes());
+    assert!(
+        start.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        start.elapsed()
+    );
+    frozen.signal(Signal::CONT);
+    wait_for_lanes(&client, 2);
+    let mut served = BTreeSet::new();
+    let clients = [(); 4].map(|()| broker.client(&context));
+    wait_for("an answer of each", || {
+        for client in &clients {
+            client.send("Hello");
+        }
+        for client in &clients {
+            served.insert(String::from_utf8(client.receive_frames()[1].to_vec()).unwrap());
+        }
+        (served.len() == 2).then_some(())
+    });
+}
+
+#[test]
+fn no_edge_is_missed_one_call_at_a_time_or_many() {
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let endpoint = broker.endpoint("backend");
+    let _workers = [(); 3].map(|()| Worker::start(&endpoint, Duration::ZERO));
+    let client = broker.client(&context);
+    wait_for_lanes(&client, 3);
+    // A missed edge would wait for some other event, or for ever.
+    let mut longest = Duration::ZERO;
+    for round in 0..3000 {
+        let start = Instant::now();
+        // Bursts of all sizes, so that sends, receives and edges meet in every order.
+        let burst = 1 + round * round % 37;
+        for _ in 0..burst {
+            client.send("Hello");
+        }
+        for _ in 0..burst {
+            client.receive_frames();
+        }
+        longest = longest.max(start.elapsed());
+    }
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
+}
+
+#[test]
+fn lanes_are_shown_with_their_address_and_go_with_their_peer() {
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let client = broker.client(&context);
+    let endpoint = backend(&broker);
+    let worker = Worker::start(&endpoint, Duration::ZERO);
+    wait_for_lanes(&client, 1);
+    for _ in 0..3 {
+        ask(&client);
+    }
+    let workers = client.result("broker.workers", json!([]));
+    let lane = &workers[0];
+    assert_eq!(
+        (&lane["kind"], &lane["state"]),
+        (&json!("lane"), &json!("ready")),
+        "{lane}"
+    );
+    assert_eq!(
+        (&lane["slots"], &lane["calls"], &lane["in_flight"]),
+        (&json!(1), &json!(3), &json!(0))
+    );
+    drop(worker);
+    wait_for_lanes(&client, 0);
+    assert_eq!(
+        client.result("broker.workers", json!([])),
+        Value::Array(Vec::new())
+    );
+}
+
+#[test]
+fn a_server_that_listens_is_dialled() {
+    let context = Context::new(1).unwrap();
+    let server = Socket::open(&context, Kind::Rep, &Profile::DataLink).unwrap();
+    server.bind("tcp://127.0.0.1:*").unwrap();
+    let broker = Broker::start(&["--worker", &server.last_endpoint().unwrap()]);
+    let client = broker.client(&context);
+    wait_for_lanes(&client, 1);
+    client.send("Hello");
+    let mut frames = Vec::new();
+    assert!(server.recv_timeout(&mut frames, PATIENCE).unwrap());
+    assert_eq!(server.send_frames(&mut frames).unwrap(), SendOutcome::Sent);
+    assert_eq!(client.receive(), b"Hello");
+}
