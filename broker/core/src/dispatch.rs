@@ -7,13 +7,14 @@
 //! flood of short calls would keep every slot busy for ever.
 
 use crate::call::{Call, CallState};
-use crate::class::{Class, ClassId};
+use crate::class::ClassId;
 use crate::event::WorkerKind;
 use crate::group::{GroupId, Rank};
 use crate::note::Note;
-use crate::route::{is_addressed, is_json};
+use crate::refusal::can_run;
+use crate::route::is_addressed;
 use crate::slot::{Dispatched, DispatchedState, Slot};
-use crate::{Action, Core, Failure, MonoTime, Outcome, Reply, Request, SlotId};
+use crate::{Action, Core, MonoTime, Reply, Request, SlotId};
 use muster_proto::id::{CallId, DispatchId};
 
 /// A call expected to take this long is handed over at once, with everything before it.
@@ -128,8 +129,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     /// Gives the slots of a group what they can take.
     pub(crate) fn fill(&mut self, group: GroupId) {
-        while let Some(&Rank { slot, .. }) = self.groups[group].ready.first() {
-            let Some(class) = self.next_class_for(slot) else {
+        loop {
+            let held = &self.groups[group];
+            // Slots of one group can run the same, but for what lanes refused and what is
+            // addressed to their workers: where the first can take nothing, none can.
+            let is_uniform = held.kind == WorkerKind::Managed && self.addressed_waiting == 0;
+            let looked_at = if is_uniform { 1 } else { usize::MAX };
+            let mut ready = held.ready.iter().take(looked_at);
+            let found = ready.find_map(|rank| Some((rank.slot, self.next_class_for(rank.slot)?)));
+            let Some((slot, class)) = found else {
                 return;
             };
             self.take_and_dispatch(class, slot);
@@ -321,52 +329,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
     }
 
-    /// Whether every slot that could run the class said that it does not know the method, or does
-    /// not speak JSON at all. Only lanes say such things, and while none is up nobody knows.
-    pub(crate) fn is_unknown_everywhere(&self, class_id: ClassId) -> bool {
-        let class = &self.classes[class_id];
-        let is_json = is_json(&class.target);
-        if class.refused_by.is_empty() && !is_json {
-            return false;
-        }
-        if let Some(name) = class.target.worker() {
-            let worker = self.worker_names.get(name).map(|id| &self.workers[id]);
-            return worker.is_some_and(|worker| {
-                let mut slots = worker.slots.values();
-                !worker.slots.is_empty() && slots.all(|id| !can_run(class, *id, &self.slots[id]))
-            });
-        }
-        let mut unable = 0;
-        let mut there = 0;
-        for &group in &class.groups {
-            let group = &self.groups[group];
-            if group.kind == WorkerKind::Managed {
-                return false;
-            }
-            there += group.slots;
-            unable += if is_json { group.no_json.len() } else { 0 };
-        }
-        let refusing = class.refused_by.iter().filter(|id| {
-            let slot = &self.slots[id];
-            class.groups.contains(&slot.group) && !(is_json && slot.no_json)
-        });
-        there > 0 && unable + refusing.count() >= there
-    }
-
-    /// Answers what waits for a method that no lane knows.
-    pub(crate) fn refuse_waiting(&mut self, class: ClassId) {
-        if !self.is_unknown_everywhere(class) {
-            return;
-        }
-        let no_workers = false;
-        while let Some(call) = self.classes[class].queue.first() {
-            self.finish(
-                call,
-                Outcome::Failed(Failure::MethodNotFound { no_workers }),
-            );
-        }
-    }
-
     /// Enters a class with waiting calls where slots look for work.
     pub(crate) fn list(&mut self, id: ClassId) {
         let class = &self.classes[id];
@@ -405,11 +367,4 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
 fn cost_of(need: Need, items: u32) -> u64 {
     need.expected_us.unwrap_or(u64::from(items)).max(1)
-}
-
-/// Whether nothing speaks against the class on this slot of one of its groups.
-fn can_run(class: &Class, slot_id: SlotId, slot: &Slot) -> bool {
-    let is_refused = class.refused_by.contains(&slot_id);
-    let is_strange = slot.no_json && is_json(&class.target);
-    slot.kind == WorkerKind::Managed || !(is_refused || is_strange)
 }

@@ -1,11 +1,12 @@
 //! What must hold after every event. Scans everything: for tests and the simulation.
 
 use crate::call::{Call, CallState, Origin};
+use crate::class::ClassId;
 use crate::slot::DispatchedState;
 use crate::timer::Due;
-use crate::{Core, MonoTime, Reply, Request};
+use crate::{ClientId, Core, MonoTime, Reply, Request};
 use muster_proto::id::CallId;
-use std::collections::{BTreeMap, BTreeSet};
+use rustc_hash::FxHashMap;
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Panics with the broken invariant's name. O(everything).
@@ -17,93 +18,103 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.check_slots();
         self.check_groups();
         self.check_queues();
-        self.check_timers();
         self.check_nobody_waits_in_vain();
     }
 
     fn check_calls(&self) {
         let mut queued = (0, 0);
-        let mut open_by_client = BTreeMap::new();
-        let mut of_client = BTreeMap::new();
-        let mut open_by_class = BTreeMap::new();
+        // What comes back from a slot is not turned away, so only the others are capped.
+        let mut fresh = (0, 0);
+        let mut items = 0;
+        let mut with_deadline = 0;
+        let mut of_client: FxHashMap<ClientId, usize> = FxHashMap::default();
+        let mut of_class: FxHashMap<ClassId, usize> = FxHashMap::default();
         for (id, call) in self.calls.iter() {
-            *open_by_client.entry(call.client).or_insert(0) += 1;
-            let listed: &mut Vec<CallId> = of_client.entry(call.client).or_default();
-            listed.push(id);
-            assert!(
-                self.clients.contains_key(&call.client),
-                "{id}: its client is known"
-            );
-            *open_by_class.entry(call.class).or_insert(0) += 1;
-            assert!(
-                call.charged <= call.attempts_max,
-                "{id}: charged more than allowed"
-            );
-            assert!(
-                !(self.runs_once(call) && call.charged > 1),
-                "{id}: ran twice"
-            );
-            assert!(
-                u32::from(call.charged) <= call.dispatches,
-                "{id}: charged undispatched"
-            );
-            match call.state {
-                CallState::Queued => {
-                    queued.0 += 1;
-                    queued.1 += call.bytes as usize;
-                }
-                CallState::Dispatched { slot } => {
-                    let slot = self
-                        .slots
-                        .get(&slot)
-                        .expect("a dispatched call's slot exists");
-                    let holds = slot.in_flight.iter().filter(|d| {
-                        d.call == id
-                            && d.attempt == call.dispatches
-                            && d.state != DispatchedState::Abandoned
-                    });
-                    assert_eq!(holds.count(), 1, "{id}: held once by its slot");
-                }
-                CallState::Delayed { until } | CallState::Dying { until } => {
-                    assert!(until >= self.now, "{id}: overdue");
+            *of_client.entry(call.client).or_insert(0) += 1;
+            *of_class.entry(call.class).or_insert(0) += 1;
+            let bytes = call.bytes as usize;
+            if call.state == CallState::Queued {
+                queued = (queued.0 + 1, queued.1 + bytes);
+                if call.dispatches == 0 {
+                    fresh = (fresh.0 + 1, fresh.1 + bytes);
                 }
             }
-            assert!(
-                call.deadline >= self.now,
-                "{id}: its deadline passed unnoticed"
-            );
+            items += usize::from(matches!(call.origin, Origin::Item { .. }));
+            with_deadline += usize::from(call.deadline != MonoTime::NEVER);
+            self.check_call(id, call);
         }
         assert_eq!(
             queued,
             (self.queued_calls, self.queued_bytes),
             "queue totals"
         );
+        assert!(fresh.0 <= self.config.queued_calls_max, "queued calls");
+        assert!(fresh.1 <= self.config.queued_bytes_max, "queued bytes");
+        assert!(self.batches.len() <= items, "a batch without open items");
         for (client, entry) in &self.clients {
-            let open = open_by_client.get(client).copied().unwrap_or(0);
+            let open = of_client.remove(client).unwrap_or(0);
             assert_eq!(open, entry.open_calls, "open calls of client {}", client.0);
-            let listed: BTreeSet<CallId> = entry.calls.iter().copied().collect();
-            for id in of_client.get(client).into_iter().flatten() {
-                assert!(listed.contains(id), "{id}: listed by its client");
-            }
+            let is_open = |id: &&CallId| self.calls.get(**id).is_some_and(|c| c.client == *client);
+            let mut listed: Vec<CallId> = entry.calls.iter().filter(is_open).copied().collect();
+            listed.sort_unstable();
+            listed.dedup();
+            assert_eq!(listed.len(), open, "calls that client {} lists", client.0);
             assert!(
                 open > 0 || !entry.is_gone,
                 "a gone client is forgotten with its last call"
             );
         }
+        assert!(of_client.is_empty(), "every call's client is known");
         for (id, class) in self.classes.iter() {
-            let open = open_by_class.get(&id).copied().unwrap_or(0);
+            let open = of_class.remove(&id).unwrap_or(0);
             assert_eq!(open, class.open_calls, "open calls of class {}", id.0);
         }
-        // What comes back from a slot is not turned away.
-        let is_fresh = |call: &Call<Q>| call.state == CallState::Queued && call.dispatches == 0;
-        let fresh = self.calls.iter().filter(|(_, call)| is_fresh(call));
-        let (mut count, mut bytes) = (0, 0);
-        for (_, call) in fresh {
-            count += 1;
-            bytes += call.bytes as usize;
+        assert!(of_class.is_empty(), "every call's class is known");
+        self.check_timers(self.calls.len() + with_deadline);
+    }
+
+    fn check_call(&self, id: CallId, call: &Call<Q>) {
+        assert!(
+            call.charged <= call.attempts_max,
+            "{id}: charged more than allowed"
+        );
+        assert!(
+            !(self.runs_once(call) && call.charged > 1),
+            "{id}: ran twice"
+        );
+        assert!(
+            u32::from(call.charged) <= call.dispatches,
+            "{id}: charged undispatched"
+        );
+        assert!(
+            call.deadline >= self.now,
+            "{id}: its deadline passed unnoticed"
+        );
+        assert!(
+            self.timers.has(call.deadline, Due::Deadline(id)),
+            "{id}: its deadline"
+        );
+        match call.state {
+            CallState::Queued => {}
+            CallState::Dispatched { slot } => {
+                let slot = self.slots.get(&slot);
+                let slot = slot.expect("a dispatched call's slot exists");
+                let holds = slot.in_flight.iter().filter(|d| {
+                    d.call == id
+                        && d.attempt == call.dispatches
+                        && d.state != DispatchedState::Abandoned
+                });
+                assert_eq!(holds.count(), 1, "{id}: held once by its slot");
+            }
+            CallState::Delayed { until } => {
+                assert!(until >= self.now, "{id}: overdue");
+                assert!(self.timers.has(until, Due::Retry(id)), "{id}: its retry");
+            }
+            CallState::Dying { until } => {
+                assert!(until >= self.now, "{id}: overdue");
+                assert!(self.timers.has(until, Due::Obituary(id)), "{id}: its end");
+            }
         }
-        assert!(count <= self.config.queued_calls_max, "queued calls");
-        assert!(bytes <= self.config.queued_bytes_max, "queued bytes");
     }
 
     fn check_slots(&self) {
@@ -216,38 +227,24 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         assert!(self.stirred.is_empty(), "every change was followed up");
     }
 
-    fn check_timers(&self) {
-        for (id, call) in self.calls.iter() {
-            assert!(
-                self.timers.has(call.deadline, Due::Deadline(id)),
-                "{id}: its deadline"
-            );
-            let is_armed = match call.state {
-                CallState::Delayed { until } => self.timers.has(until, Due::Retry(id)),
-                CallState::Dying { until } => self.timers.has(until, Due::Obituary(id)),
-                CallState::Queued | CallState::Dispatched { .. } => true,
-            };
-            assert!(is_armed, "{id}: the timer of its state");
-        }
+    fn check_timers(&self, of_calls: usize) {
         for (&id, worker) in &self.workers {
+            let at = worker.silence_timer;
             assert!(
-                self.timers.has(worker.silence_timer, Due::Heartbeat(id)),
-                "a heartbeat"
+                self.timers.has(at, Due::Heartbeat(id)),
+                "a heartbeat is awaited"
             );
         }
         for (&id, slot) in &self.slots {
+            let at = slot.overrun_timer;
             assert!(
-                self.timers.has(slot.overrun_timer, Due::Overrun(id)),
-                "an overrun"
+                self.timers.has(at, Due::Overrun(id)),
+                "an overrun is watched for"
             );
         }
-        let with_deadline = self
-            .calls
-            .iter()
-            .filter(|(_, c)| c.deadline != MonoTime::NEVER);
-        let of_calls = self.calls.len() + with_deadline.count();
-        // Of clients that left, and of answers that are kept.
-        let max = of_calls + self.workers.len() + self.slots.len() + self.timers.orphans() + 8;
+        // Gone clients' and the few of which there is one each.
+        let others = self.timers.orphans() + 8;
+        let max = of_calls + self.workers.len() + self.slots.len() + others;
         assert!(self.timers.len() <= max, "timers of things that are gone");
     }
 
@@ -261,15 +258,5 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 );
             }
         }
-        let is_wanted = |origin: Origin| matches!(origin, Origin::Item { .. });
-        let open_items = self
-            .calls
-            .iter()
-            .filter(|(_, call)| is_wanted(call.origin))
-            .count();
-        assert!(
-            self.batches.len() <= open_items,
-            "a batch without open items"
-        );
     }
 }

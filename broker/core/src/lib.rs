@@ -40,6 +40,7 @@ mod overrun;
 mod queue;
 mod rank;
 mod recent;
+mod refusal;
 mod resolve;
 mod rng;
 mod route;

@@ -274,3 +274,32 @@ fn five_thousand_methods_wait_and_run_each_in_its_turn() {
         assert_eq!(story.core.poll_action().map(|_| ()), Some(()), "answered");
     }
 }
+
+#[test]
+fn a_long_call_for_one_worker_holds_up_that_worker_alone() {
+    let mut story = Story::pool(config(), &[1, 1, 1], &["m", "long"]);
+    story.learns("m", 100).learns("long", 90_000);
+    for worker in ["w1", "w2", "w3"] {
+        story.submit(1, at_worker("m", worker));
+    }
+    story.says(&["run c3.1 s11#3", "run c4.1 s21#1", "run c5.1 s31#1"]);
+    for (slot, call) in [(11, 3), (21, 4), (31, 5)] {
+        story.reply(slot, call, 1, 100);
+    }
+    story.lines();
+    // Each slot runs a short call; slot 11 is to run a long one next, and so is anybody.
+    for _ in 0..3 {
+        story.submit(1, call("m"));
+    }
+    story.says(&[
+        "run c6.1 s11#4 short",
+        "run c7.1 s21#2 short",
+        "run c8.1 s31#2 short",
+    ]);
+    story
+        .submit(1, at_worker("long", "w1"))
+        .submit(1, call("long"));
+    story.submit(1, call("m")).says(&[]);
+    story.reply(31, 8, 1, 100);
+    story.says(&["k1 c8 =8", "run c10.1 s31#3", "run c11.1 s21#3 short"]);
+}

@@ -300,7 +300,8 @@ impl Shadow {
         let attempts_max = call.attempts_max.unwrap_or(self.config.attempts_max).max(1) as usize;
         let class_entry = &mut self.classes[class];
         let of_client = class_entry.open.entry(client).or_insert(0);
-        let is_plain = kind == Kind::Single && key.is_none() && call.items == 1;
+        // Its client's own calls of higher priority go first, however many.
+        let is_plain = kind == Kind::Single && key.is_none() && call.priority == 0;
         let alone_since = (*of_client == 0 && is_plain).then_some(class_entry.dispatches);
         *of_client += 1;
         self.clients.entry(client).or_default().open.insert(token);
