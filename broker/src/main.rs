@@ -29,9 +29,6 @@ fn main() -> ExitCode {
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
     }
-    if let Some(exit) = muster_manual::answer(Cli::command()) {
-        return exit;
-    }
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
     let exit = match serve(&cli) {

@@ -15,7 +15,7 @@ use crate::stopper::Stopper;
 use leaving::Leaving;
 use muster_proto::limits;
 use muster_proto::socket::{Context, Interest, PollItem, SocketError, poll, random_bytes};
-use muster_proto::worker::{Recalled, Refused, Registration, SlotCall, VERSION, Welcome};
+use muster_proto::worker::{Recalled, Refused, Registration, VERSION, Welcome};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

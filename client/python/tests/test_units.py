@@ -125,12 +125,34 @@ def test_a_missing_attachment_is_named():
     ],
 )
 def test_text_that_looks_like_a_separator_is_text(body):
-    assert wire.read_chunk(body, [], "m") == ([1, '},{"result":'], {})
+    assert wire.read_chunk(body, [], "m", 2) == ([1, '},{"result":'], {})
 
 
-def test_a_chunk_of_numbers_and_lists_is_read_in_one_go():
-    body = b'{"jsonrpc":"2.0","result":[{"result":1},{"result":[2,3]},{"result":null}],"id":1}'
-    assert wire.read_chunk(body, [], "m") == ([1, [2, 3], None], {})
+RESULTS = [
+    [1, -2, 3.5, 2**70],
+    [1],
+    [[1, 2], [3, [4]], []],
+    [None, True, False],
+    [1e100, 1e-9],
+    [1, "true", {"result": 1}],
+    ["}{", 1, 2],
+    [0] * 100 + ['},{"result":'],
+]
+
+
+@pytest.mark.parametrize("results", RESULTS)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_chunk_is_read_as_it_was_meant(results, separators):
+    outcomes = json.dumps([{"result": result} for result in results], separators=separators)
+    body = f'{{"jsonrpc":"2.0","result":{outcomes},"id":1}}'.encode()
+    assert wire.read_chunk(body, [], "m", len(results)) == (results, {})
+
+
+def test_a_failed_item_of_a_chunk_has_its_place():
+    body = b'{"jsonrpc":"2.0","result":[{"result":1},{"error":{"code":-32602,"message":"x"}},{"result":3}],"id":1}'
+    results, failures = wire.read_chunk(body, [], "m", 3)
+    assert results == [1, None, 3]
+    assert list(failures) == [1] and isinstance(failures[1], muster.InvalidParams)
 
 
 def test_unreadable_answers_are_bad_replies():

@@ -172,7 +172,7 @@ class ShippedChunks:
 
         return id, shipment.post(id, arguments, each, shipment.is_new(), judge)
 
-    def read(self, body: bytes, frames: list[Any]) -> Outcome:
+    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
         answer = _read_answer(body, frames)
         results, failures = pickle.loads(answer[0], buffers=answer[1:])
         restored = {at: restore_pickled(from_object(error)) for at, error in failures.items()}

@@ -107,8 +107,11 @@ class Door:
             delimiter = socket.recv(_NOW)
         except zmq.Again:
             return None
-        if delimiter:
-            return b"", []  # No envelope of ours.
+        if delimiter or not socket.get(_HAS_MORE):
+            # Not in our envelope; nobody waits for it.
+            while socket.get(_HAS_MORE):
+                socket.recv()
+            return b"", []
         body = socket.recv()
         frames: list[Buffer] = []
         while socket.get(_HAS_MORE):

@@ -27,7 +27,7 @@ Outcome = tuple[list[Any], dict[int, Exception]]
 #: What the protocol allows.
 CHUNK_ITEMS_MAX = 100_000
 #: A chunk's aimed-for length.
-CHUNK_SECONDS = 0.05
+CHUNK_SECONDS = 0.1
 CHUNK_BYTES = 2 << 20
 #: Chunks under way for each slot.
 CHUNKS_PER_SLOT = 2
@@ -51,8 +51,8 @@ class Chunks(Protocol):
         """Sends a call for the items; its id and its size in bytes."""
         ...
 
-    def read(self, body: bytes, frames: list[Any]) -> Outcome:
-        """Reads its answer. Raises when the call as a whole failed."""
+    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
+        """Reads the answer for so many items. Raises when the call as a whole failed."""
         ...
 
 
@@ -73,8 +73,8 @@ class NamedChunks:
         self._pool.post(link, id, self.method, params, frames, sink, '"map":true,')
         return id, len(params) + sum(memoryview(frame).nbytes for frame in frames)
 
-    def read(self, body: bytes, frames: list[Any]) -> Outcome:
-        return wire.read_chunk(body, frames, self.method)
+    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
+        return wire.read_chunk(body, frames, self.method, count)
 
 
 class NamedCalls:
@@ -95,7 +95,7 @@ class NamedCalls:
         self._pool.post(link, id, self.method, params, frames, sink)
         return id, len(params)
 
-    def read(self, body: bytes, frames: list[Any]) -> Outcome:
+    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
         return [wire.read_answer(body, frames, self.method)], {}
 
 
@@ -236,7 +236,7 @@ class Work:
         try:
             if error is not None:
                 raise error
-            outcome = self._chunks.read(body, frames)
+            outcome = self._chunks.read(body, frames, count)
         except (WorkerLost, TooLarge) as failure:
             if count > 1:
                 self._halve(chunk)

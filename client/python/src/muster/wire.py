@@ -194,20 +194,29 @@ def read_answer(body: bytes, frames: Sequence[Buffer], method: str | None) -> An
 
 
 _HEAD = b'{"jsonrpc":"2.0","result":[{"result":'
-_BETWEEN = b'},{"result":'
+# Between the results of a chunk stands `},{"result":`. Without these bytes only its comma is left.
+_NOT_NUMBERS = b'{}":result'
+_BETWEEN_BYTES = len('},{"result":') - 1
 
 
-def read_chunk(body: bytes, frames: Sequence[Buffer], method: str) -> tuple[list[Any], dict[int, Exception]]:
-    """The results of a map chunk, and the exceptions of failed items by their place.
+def read_chunk(
+    body: bytes, frames: Sequence[Buffer], method: str, count: int
+) -> tuple[list[Any], dict[int, Exception]]:
+    """The results of a map chunk of `count` items, and the exceptions of failed ones by their place.
 
     Raises when the chunk as a whole failed.
     """
     tail = body.rfind(b'}],"id":')
     if not frames and body.startswith(_HEAD) and tail > 0:
-        inner = body[len(_HEAD) : tail].replace(_BETWEEN, b",")
-        # Without strings and objects what was replaced can only have been separators.
-        if b"{" not in inner and b'"' not in inner:
-            return json.loads(f"[{str(inner, 'ascii')}]"), {}
+        inner = body[len(_HEAD) : tail]
+        numbers = inner.translate(None, _NOT_NUMBERS)
+        # If just as many bytes went as stand between `count` results, none of them was part of one:
+        # they are numbers or lists of numbers, and this is by far the quickest way to read them.
+        if len(inner) - len(numbers) == (count - 1) * _BETWEEN_BYTES:
+            try:
+                return _scan(f"[{str(numbers, 'ascii')}]", 0)[0], {}
+            except (ValueError, StopIteration):
+                pass
     results: list[Any] = []
     failures: dict[int, Exception] = {}
     for index, outcome in enumerate(read_answer(body, frames, method)):
