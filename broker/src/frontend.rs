@@ -388,7 +388,7 @@ impl Frontend {
         if !envelope.attachments().is_empty() {
             return self.refuse(
                 client,
-                envelope,
+                &envelope,
                 RpcError::invalid("a batch has no attachments"),
             );
         }
