@@ -1,7 +1,11 @@
 //! What can be typed after `muster-worker`.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use muster_proto::settings::{Settings, SettingsError};
 use std::path::PathBuf;
+
+/// This program's table in the user's settings.
+const TABLE: &str = "worker";
 
 /// Hosts functions for a Muster cluster: Python modules, commands, or a few of its own.
 ///
@@ -17,6 +21,34 @@ pub struct Cli {
     pub command: Option<Hidden>,
     #[command(flatten)]
     pub worker: WorkerArgs,
+}
+
+impl Cli {
+    /// Reads what was typed, with the environment and the user's settings behind it.
+    ///
+    /// # Errors
+    /// When the settings can't be used. Wrong usage ends the program here.
+    pub fn read() -> Result<Self, SettingsError> {
+        let mut matches = with_settings(&Settings::load()?)?.get_matches();
+        Ok(Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit()))
+    }
+}
+
+/// The command line with the settings in the place of the flags' own defaults.
+pub fn with_settings(settings: &Settings) -> Result<clap::Command, SettingsError> {
+    let command = Cli::command();
+    let flags: Vec<&str> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    settings.check(TABLE, &flags)?;
+    Ok(command.mut_args(|arg| {
+        let values = arg.get_long().map(|flag| settings.values(TABLE, flag));
+        match values {
+            Some(values) if !values.is_empty() => arg.default_values(values),
+            _ => arg,
+        }
+    }))
 }
 
 /// Not for people.

@@ -131,6 +131,34 @@ mod tests {
     }
 
     #[test]
+    fn the_users_settings_stand_behind_what_is_typed() {
+        use clap::FromArgMatches;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let text = "slots = 2\n[worker]\nslots = 8\nbuiltin = true\npython = [\"a\", \"b\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let found = muster_proto::settings::Settings::read(&path).unwrap();
+        let read = |typed: &[&str]| {
+            let all = std::iter::once(&"muster-worker").chain(typed);
+            let matches = crate::cli::with_settings(&found)
+                .unwrap()
+                .get_matches_from(all);
+            settings(Cli::from_arg_matches(&matches).unwrap().worker).unwrap()
+        };
+        let plain = read(&[]);
+        assert_eq!((plain.slots, plain.builtin), (Some(8), true));
+        assert_eq!(plain.python.unwrap().modules, ["a", "b"]);
+        let typed = read(&["-n", "3", "--python", "c"]);
+        assert_eq!(
+            (typed.slots, typed.python.unwrap().modules),
+            (Some(3), vec!["c".to_owned()])
+        );
+        std::fs::write(&path, "[worker]\nslotz = 8\n").unwrap();
+        let wrong = muster_proto::settings::Settings::read(&path).unwrap();
+        assert!(crate::cli::with_settings(&wrong).is_err());
+    }
+
+    #[test]
     fn the_flags_are_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();

@@ -4,10 +4,11 @@ mod cli;
 mod config;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use cli::{Cli, Hidden};
 use config::ConfigError;
 use muster_proto::exit::Exit;
+use muster_proto::settings::SettingsError;
 use muster_worker::program::{self, ProgramError};
 use muster_worker::{FindError, ServeError, Stopper};
 use std::process::ExitCode;
@@ -16,18 +17,21 @@ fn main() -> ExitCode {
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
     }
-    let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
-    let result = match cli.command {
-        Some(Hidden::Slot { .. }) => program::run_slot().map_err(anyhow::Error::from),
-        None => serve(cli),
-    };
-    match result {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("muster-worker: {error:#}");
             ExitCode::from(exit_of(&error).number() as u8)
         }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let cli = Cli::read()?;
+    match cli.command {
+        Some(Hidden::Slot { .. }) => Ok(program::run_slot()?),
+        None => serve(cli),
     }
 }
 
@@ -49,7 +53,7 @@ fn handle_signals(stopper: Stopper) -> anyhow::Result<()> {
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || error.is::<SettingsError>() {
         return Exit::Usage;
     }
     match error.downcast_ref::<ProgramError>() {

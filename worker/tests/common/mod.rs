@@ -490,6 +490,8 @@ impl Program {
             command.env_remove(name);
         }
         command.env("MUSTER_LOG", "debug");
+        // No settings of whoever runs the tests.
+        command.env("XDG_CONFIG_HOME", "/nonexistent");
         change(&mut command);
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
