@@ -134,8 +134,4 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             items: items.collect(),
         });
     }
-
-    pub(crate) fn is_gone(&self, client: ClientId) -> bool {
-        self.clients.get(&client).is_some_and(|entry| entry.is_gone)
-    }
 }

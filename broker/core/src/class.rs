@@ -45,6 +45,7 @@ pub(crate) struct Estimate {
 impl Estimate {
     /// Learns from an answer. A longer time counts more than a shorter one: to think a call short
     /// that is long parks others behind it, the other error costs a round trip.
+    #[inline]
     pub fn learn(&mut self, service_ns: u64, items: u32) {
         let sample = service_ns / u64::from(items.max(1));
         self.per_item_ns = Some(match self.per_item_ns {
@@ -55,6 +56,7 @@ impl Estimate {
     }
 
     /// What `items` take, in microseconds rounded up, if it is known.
+    #[inline]
     pub fn micros(&self, items: u32) -> Option<u64> {
         let ns = self.per_item_ns?.saturating_mul(u64::from(items));
         Some(ns.div_ceil(1_000))
@@ -95,6 +97,7 @@ impl ClassTable {
     }
 
     /// Books an open call.
+    #[inline]
     pub fn open(&mut self, id: ClassId) {
         let class = &mut self[id];
         class.open_calls += 1;
@@ -103,6 +106,7 @@ impl ClassTable {
     }
 
     /// A call of the class is resolved.
+    #[inline]
     pub fn close(&mut self, id: ClassId) {
         let class = &mut self[id];
         class.open_calls -= 1;
@@ -110,6 +114,7 @@ impl ClassTable {
         self.idle += usize::from(is_idle);
     }
 
+    #[inline]
     pub fn find(&self, target: &Target) -> Option<ClassId> {
         self.by_target.get(target).copied()
     }
@@ -137,10 +142,12 @@ impl ClassTable {
         Some(class)
     }
 
+    #[inline]
     pub fn get(&self, id: ClassId) -> Option<&Class> {
         self.classes.get(id.0 as usize)?.as_ref()
     }
 
+    #[inline]
     pub fn get_mut(&mut self, id: ClassId) -> Option<&mut Class> {
         self.classes.get_mut(id.0 as usize)?.as_mut()
     }
@@ -158,6 +165,7 @@ impl ClassTable {
 impl std::ops::Index<ClassId> for ClassTable {
     type Output = Class;
 
+    #[inline]
     fn index(&self, id: ClassId) -> &Class {
         self.classes[id.0 as usize]
             .as_ref()
@@ -166,6 +174,7 @@ impl std::ops::Index<ClassId> for ClassTable {
 }
 
 impl std::ops::IndexMut<ClassId> for ClassTable {
+    #[inline]
     fn index_mut(&mut self, id: ClassId) -> &mut Class {
         self.classes[id.0 as usize]
             .as_mut()

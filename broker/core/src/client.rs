@@ -33,19 +33,21 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         entry.calls.push(call);
     }
 
-    /// Takes a call off its client.
-    pub(crate) fn close_for(&mut self, client: ClientId) {
-        if let Some(entry) = self.clients.get_mut(&client) {
-            entry.open_calls -= 1;
-            if entry.open_calls == 0 {
-                if entry.is_gone {
-                    self.clients.remove(&client);
-                } else {
-                    entry.calls.clear();
-                    give_back_room(&mut entry.calls);
-                }
+    /// Takes a call off its client. `true`: the client has left.
+    pub(crate) fn close_for(&mut self, client: ClientId) -> bool {
+        let entry = self.clients.get_mut(&client);
+        let entry = entry.expect("a call's client is known");
+        let is_gone = entry.is_gone;
+        entry.open_calls -= 1;
+        if entry.open_calls == 0 {
+            if is_gone {
+                self.clients.remove(&client);
+            } else {
+                entry.calls.clear();
+                give_back_room(&mut entry.calls);
             }
         }
+        is_gone
     }
 
     /// A gone client's keyless calls are dropped or cancelled; keyed ones wait for it to come

@@ -40,6 +40,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 let cost = cost_of(need, call.items);
                 self.charge_class(class, slot, self.present(class), cost);
                 self.dispatch(slot, id, need);
+                self.rank(slot);
                 return;
             }
         }
@@ -113,15 +114,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 return;
             };
             self.take_and_dispatch(class, slot);
+            self.rank(slot);
         }
     }
 
     /// Gives a slot that has credit what it can take, and places it anew in its group.
     pub(crate) fn feed(&mut self, slot_id: SlotId) {
-        self.rank(slot_id);
         while let Some(class) = self.next_class_for(slot_id) {
             self.take_and_dispatch(class, slot_id);
         }
+        self.rank(slot_id);
         if self.slots[&slot_id].is_idle() && self.slots[&slot_id].rank.is_some() {
             self.recall_for_idle(slot_id);
         }
@@ -141,9 +143,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 return;
             };
             self.take_and_dispatch(class, slot);
+            self.rank(slot);
         }
     }
 
+    /// The caller places the slot anew.
     fn take_and_dispatch(&mut self, class_id: ClassId, slot: SlotId) {
         let queue = &self.classes[class_id].queue;
         let id = queue.first().expect("the caller saw a waiting call");
@@ -181,9 +185,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// The class whose turn it is among those that the slot can run, if it can take a call now.
     fn next_class_for(&self, slot_id: SlotId) -> Option<ClassId> {
         let slot = &self.slots[&slot_id];
-        let rank = slot.rank?;
+        let rank = slot.rank_now(slot_id, &self.limits)?;
         let (_, class) = self.turn_on(slot_id, slot)?;
-        let can_take = !rank.is_busy || {
+        let can_take = !rank.is_busy() || {
             let call = self.classes[class].queue.first()?;
             !self.need_of(call).idle
         };
@@ -217,18 +221,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// The slot for a call of `class`, if one has credit for it.
     fn pick(&self, class_id: ClassId, need: Need) -> Option<SlotId> {
         let class = &self.classes[class_id];
-        let turn = (self.present(class_id), class_id);
+        let turn = || (self.present(class_id), class_id);
         let fits = |rank: &&Rank| {
             let slot = &self.slots[&rank.slot];
             if !can_run(class, rank.slot, slot) {
                 return false;
             }
-            if !rank.is_busy {
+            if !rank.is_busy() {
                 return true;
             }
             let is_its_turn = || {
                 let first = self.turn_on(rank.slot, slot);
-                first.is_none_or(|first| first.1 == class_id || turn <= first)
+                first.is_none_or(|first| first.1 == class_id || turn() <= first)
             };
             !need.idle && is_its_turn()
         };
@@ -241,12 +245,25 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             let ranks = slots.filter_map(|slot| self.slots[slot].rank.as_ref());
             return ranks.filter(fits).min().map(|rank| rank.slot);
         }
+        if let ([group], 0) = (&class.groups[..], self.addressed_waiting) {
+            let group = &self.groups[*group];
+            if group.kind == WorkerKind::Managed {
+                // The most travelled path: all slots are alike, so the first one decides.
+                let rank = group.ready.first()?;
+                let is_its_turn = || {
+                    let first = group.waiting.first();
+                    first.is_none_or(|first| first.1 == class_id || turn() <= *first)
+                };
+                let can_take = !rank.is_busy() || (!need.idle && is_its_turn());
+                return can_take.then_some(rank.slot);
+            }
+        }
         let groups = class.groups.iter();
         // Idle slots come first in a group, so a call that needs one looks no further.
         let firsts = groups.filter_map(|&group| {
             let ready = self.groups[group].ready.iter();
             ready
-                .take_while(|rank| !need.idle || !rank.is_busy)
+                .take_while(|rank| !need.idle || !rank.is_busy())
                 .find(fits)
         });
         firsts.min().map(|rank| rank.slot)
@@ -271,7 +288,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     fn need_of(&self, id: CallId) -> Need {
         let call = self.calls.get(id).expect("a queued call is held");
         let expected_us = self.classes[call.class].estimate.micros(call.items);
-        let is_long = expected_us.is_none_or(|us| us > self.parked_us_max());
+        let is_long = expected_us.is_none_or(|us| us > self.limits.parked_us_max);
         Need {
             idle: is_long || call.alone || self.runs_once(call),
             expected_us,
@@ -307,8 +324,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.totals.retried += 1;
         }
         let class = call.class;
-        self.rank(slot_id);
-        self.watch_overrun(slot_id);
+        if slot.in_flight.len() == 1 {
+            self.watch_overrun(slot_id);
+        }
         self.note(|core| Note::Dispatched {
             call: id,
             target: core.classes[class].target.clone(),

@@ -58,6 +58,7 @@ pub enum Target {
 
 impl Target {
     /// The worker it is addressed to.
+    #[inline]
     pub(crate) fn worker(&self) -> Option<&str> {
         match self {
             Target::MethodAt { worker, .. } | Target::RawAt(worker) => Some(worker),

@@ -14,10 +14,31 @@ pub(crate) struct GroupId(pub u32);
 /// first; busy ones by when they are expected free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    pub is_busy: bool,
-    /// Idle since, or expected free at.
-    pub at: MonoTime,
+    /// Idle since, or [`BUSY`] and when it is expected free: compared for every dispatch.
+    at: u64,
     pub slot: SlotId,
+}
+
+/// Above every point in time that a slot could be idle since or free at.
+const BUSY: u64 = 1 << 63;
+
+impl Rank {
+    #[inline]
+    pub fn idle(slot: SlotId, since: MonoTime) -> Self {
+        let at = since.as_micros() & !BUSY;
+        Rank { at, slot }
+    }
+
+    #[inline]
+    pub fn busy(slot: SlotId, free_at: MonoTime) -> Self {
+        let at = free_at.as_micros() | BUSY;
+        Rank { at, slot }
+    }
+
+    #[inline]
+    pub fn is_busy(self) -> bool {
+        self.at & BUSY != 0
+    }
 }
 
 /// Slots of one kind and offer.
@@ -116,6 +137,7 @@ impl GroupTable {
 impl std::ops::Index<GroupId> for GroupTable {
     type Output = Group;
 
+    #[inline]
     fn index(&self, id: GroupId) -> &Group {
         self.groups[id.0 as usize]
             .as_ref()
@@ -124,6 +146,7 @@ impl std::ops::Index<GroupId> for GroupTable {
 }
 
 impl std::ops::IndexMut<GroupId> for GroupTable {
+    #[inline]
     fn index_mut(&mut self, id: GroupId) -> &mut Group {
         self.groups[id.0 as usize]
             .as_mut()

@@ -130,14 +130,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             assert_eq!(expected, slot.backlog_us, "backlog");
             assert!(slot.in_flight.len() <= self.config.slot_calls_max, "credit");
             let group = &self.groups[slot.group];
+            assert_eq!(
+                slot.is_leaving, worker.is_draining,
+                "a slot knows that it leaves"
+            );
+            let stands = slot.rank_now(*id, &self.limits);
+            assert_eq!(slot.rank, stands, "a slot is placed as it stands");
             if let Some(rank) = slot.rank {
                 assert!(
                     group.ready.contains(&rank),
                     "a ranked slot is in its group's order"
-                );
-                assert!(
-                    !slot.is_down && !worker.is_draining,
-                    "a slot that takes calls"
                 );
             }
             let is_alone = slot.in_flight.iter().any(|d| {

@@ -71,6 +71,7 @@ use client::Client;
 use group::GroupTable;
 use keys::Keys;
 use muster_proto::id::CallId;
+use rank::Limits;
 use recent::Recent;
 use rng::Rng;
 use rustc_hash::FxHashMap;
@@ -127,6 +128,9 @@ pub struct Core<Q, R> {
     batches: BatchTable<Q, R>,
     keys: Keys<R>,
     timers: Timers,
+    /// The broker was away when it comes so late to what is due.
+    overslept_us: u64,
+    limits: Limits,
     /// When the broker itself had last been away: nobody was silent while nobody listened.
     awake_since: MonoTime,
     actions: VecDeque<Action<Q, R>>,
@@ -147,6 +151,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         known: impl IntoIterator<Item = String>,
     ) -> Self {
         let settle_until = now.after(config.settle);
+        let overslept = config.heartbeat / OVERSLEPT_SHARE;
         let mut timers = Timers::default();
         timers.arm(settle_until, Due::Settle);
         Core {
@@ -170,6 +175,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             batches: BatchTable::default(),
             keys: Keys::default(),
             timers,
+            overslept_us: u64::try_from(overslept.as_micros()).unwrap_or(u64::MAX),
+            limits: Limits::new(&config),
             awake_since: MonoTime::ZERO,
             actions: VecDeque::new(),
             draining: None,
@@ -185,11 +192,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     pub fn handle(&mut self, now: MonoTime, event: Event<Q, R>) {
         // The caller's clock is monotonic; should it not be, time stands still instead.
         self.now = self.now.max(now);
-        let slept = self
-            .timers
-            .next()
-            .map_or(Duration::ZERO, |due| self.now.since(due));
-        if slept >= self.config.heartbeat / OVERSLEPT_SHARE {
+        let due = self.timers.next().unwrap_or(MonoTime::NEVER);
+        if due.after_micros(self.overslept_us) <= self.now {
             self.awake_since = self.now;
         }
         match event {

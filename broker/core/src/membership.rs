@@ -86,6 +86,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.unrank(*slot);
             let held = self.slots.get_mut(slot).expect("a worker's slot exists");
             held.group = group;
+            held.is_leaving = false;
             self.groups[before].slots -= 1;
             self.groups[group].slots += 1;
             if self.groups[before].no_json.remove(slot) {
@@ -132,10 +133,17 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         worker.is_draining = true;
         let (name, slots) = (worker.name.clone(), worker.slots.values().copied());
         let slots: Vec<SlotId> = slots.collect();
-        for slot in slots {
-            self.rank(slot);
-        }
+        self.leave(&slots);
         self.note(|_| Note::WorkerDraining { worker: name });
+    }
+
+    /// Slots of a worker that takes no more calls.
+    fn leave(&mut self, slots: &[SlotId]) {
+        for id in slots {
+            let slot = self.slots.get_mut(id).expect("a worker's slot exists");
+            slot.is_leaving = true;
+            self.rank(*id);
+        }
     }
 
     /// A worker left: so do its slots.
@@ -147,9 +155,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         worker.is_draining = true;
         let name = worker.name.clone();
         let slots: Vec<SlotId> = worker.slots.values().copied().collect();
-        for &slot in &slots {
-            self.rank(slot);
-        }
+        self.leave(&slots);
         self.note(|_| Note::WorkerDown {
             worker: name,
             reason,
@@ -216,6 +222,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             number,
             pid,
             is_down: false,
+            is_leaving: worker.is_draining,
             in_flight: VecDeque::new(),
             since: self.now,
             backlog_us: 0,

@@ -136,6 +136,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     }
 }
 
+#[inline]
 fn overrun_at(slot: &Slot) -> Option<MonoTime> {
     let expected_us = slot.in_flight.front()?.expected_us?;
     Some(

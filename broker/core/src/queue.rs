@@ -45,10 +45,12 @@ struct Waiting {
 }
 
 impl Waiting {
+    #[inline]
     fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    #[inline]
     fn len(&self) -> usize {
         self.entries.len() - self.taken_out
     }
@@ -92,6 +94,7 @@ impl Waiting {
         Some(CallId(call))
     }
 
+    #[inline]
     fn first(&self) -> Option<CallId> {
         self.entries.front().copied().map(CallId)
     }
@@ -130,10 +133,12 @@ impl Waiting {
 }
 
 impl FairQueue {
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -164,6 +169,7 @@ impl FairQueue {
     }
 
     /// The call to serve next, without taking it.
+    #[inline]
     pub fn first(&self) -> Option<CallId> {
         let (_, client) = self.turns.first()?;
         let (_, calls) = self.clients[client].by_priority.first()?;

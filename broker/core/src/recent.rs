@@ -138,6 +138,7 @@ impl Histogram {
     pub const FIRST_US: u64 = 64;
 
     /// Counts one call.
+    #[inline]
     pub fn add(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let above = us.saturating_sub(1) / Self::FIRST_US;

@@ -14,6 +14,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// not speak JSON at all. Only lanes say such things, and while none is up nobody knows.
     pub(crate) fn is_unknown_everywhere(&self, class_id: ClassId) -> bool {
         let class = &self.classes[class_id];
+        let kind = |group| self.groups[group].kind;
+        if class
+            .groups
+            .first()
+            .is_some_and(|&group| kind(group) == WorkerKind::Managed)
+        {
+            return false;
+        }
         let is_json = is_json(&class.target);
         if class.refused_by.is_empty() && !is_json {
             return false;
@@ -58,6 +66,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 }
 
 /// Whether nothing speaks against the class on this slot of one of its groups.
+#[inline]
 pub(crate) fn can_run(class: &Class, slot_id: SlotId, slot: &Slot) -> bool {
     let is_refused = class.refused_by.contains(&slot_id);
     let is_strange = slot.no_json && is_json(&class.target);

@@ -47,7 +47,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             worker.calls += 1;
             worker.failures += u64::from(is_failure);
         }
-        self.rank(slot_id);
         if taken.state == DispatchedState::Abandoned {
             self.totals.late += 1;
         } else {
@@ -78,6 +77,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             }
             Verdict::MethodNotFound if kind == WorkerKind::Lane && is_call => {
                 self.classes[taken.class].refused_by.insert(slot_id);
+                self.rank(slot_id);
                 if let Some(slot) = self.slots.get_mut(&slot_id) {
                     slot.refused.insert(taken.class);
                 }
@@ -161,8 +161,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let call = self.calls.remove(id).expect("it was there above");
         self.timers.disarm(call.deadline, Due::Deadline(id));
         self.classes.close(call.class);
-        let is_gone = self.is_gone(call.client);
-        self.close_for(call.client);
+        let is_gone = self.close_for(call.client);
         self.totals.count(&outcome);
         self.record(id, &call, &outcome);
         if let Some(key) = call.extra.and_then(|extra| extra.key) {

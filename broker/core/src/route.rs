@@ -143,11 +143,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 }
 
 /// Whether a class's calls are for one worker.
+#[inline]
 pub(crate) fn is_addressed(target: &Target) -> bool {
     target.worker().is_some()
 }
 
 /// Whether a class's calls are JSON.
+#[inline]
 pub(crate) fn is_json(target: &Target) -> bool {
     matches!(target, Target::Method(_) | Target::MethodAt { .. })
 }

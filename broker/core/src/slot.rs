@@ -50,6 +50,8 @@ pub(crate) struct Slot {
     pub pid: Option<u32>,
     /// Its child is dead and not replaced yet.
     pub is_down: bool,
+    /// Its worker takes no more calls.
+    pub is_leaving: bool,
     /// Dispatched and unanswered, the running one in front.
     pub in_flight: VecDeque<Dispatched>,
     /// Since when the front runs (as far as the broker can tell), or the slot is idle.
@@ -106,16 +108,19 @@ pub(crate) enum DispatchedState {
 
 impl Slot {
     /// Whether nothing runs or waits on it and it can be given a call.
+    #[inline]
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && !self.is_down
     }
 
     /// When everything on it is expected to be done.
+    #[inline]
     pub fn free_at(&self) -> MonoTime {
         self.since.after_micros(self.backlog_us)
     }
 
     /// Takes a dispatch off, wherever it stands.
+    #[inline]
     pub fn take(&mut self, at: usize, now: MonoTime) -> Dispatched {
         let dispatched = self
             .in_flight

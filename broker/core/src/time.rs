@@ -13,28 +13,33 @@ impl MonoTime {
     pub const NEVER: MonoTime = MonoTime(u64::MAX);
 
     /// The point this many microseconds after the clock's start.
+    #[inline]
     pub const fn from_micros(micros: u64) -> Self {
         MonoTime(micros)
     }
 
     /// Microseconds since the clock's start.
+    #[inline]
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
     /// The point `length` later; the far future saturates to [`MonoTime::NEVER`].
     #[must_use]
+    #[inline]
     pub fn after(self, length: Duration) -> Self {
         self.after_micros(u64::try_from(length.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// The point this many microseconds later.
     #[must_use]
+    #[inline]
     pub const fn after_micros(self, micros: u64) -> Self {
         MonoTime(self.0.saturating_add(micros))
     }
 
     /// How long ago `earlier` was; zero if it lies ahead.
+    #[inline]
     pub const fn since(self, earlier: MonoTime) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -32,18 +32,23 @@ pub(crate) enum Due {
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeSet<(MonoTime, Due)>,
+    /// The first of them, which every event asks for.
+    next: Option<MonoTime>,
 }
 
 impl Timers {
+    #[inline]
     pub(crate) fn arm(&mut self, at: MonoTime, due: Due) {
         if at != MonoTime::NEVER {
             self.due.insert((at, due));
+            self.next = Some(self.next.map_or(at, |next| next.min(at)));
         }
     }
 
+    #[inline]
     pub(crate) fn disarm(&mut self, at: MonoTime, due: Due) {
-        if at != MonoTime::NEVER {
-            self.due.remove(&(at, due));
+        if at != MonoTime::NEVER && self.due.remove(&(at, due)) && self.next == Some(at) {
+            self.next = self.due.first().map(|&(at, _)| at);
         }
     }
 
@@ -63,17 +68,19 @@ impl Timers {
         at == MonoTime::NEVER || self.due.contains(&(at, due))
     }
 
+    #[inline]
     pub(crate) fn next(&self) -> Option<MonoTime> {
-        self.due.first().map(|&(at, _)| at)
+        self.next
     }
 
     /// Takes what is due at `now` or before.
+    #[inline]
     pub(crate) fn pop(&mut self, now: MonoTime) -> Option<Due> {
-        let &(at, due) = self.due.first()?;
-        if at > now {
+        if self.next? > now {
             return None;
         }
-        self.due.pop_first();
+        let (_, due) = self.due.pop_first()?;
+        self.next = self.due.first().map(|&(at, _)| at);
         Some(due)
     }
 }
