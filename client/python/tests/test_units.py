@@ -149,7 +149,8 @@ def test_a_chunk_is_read_as_it_was_meant(results, separators):
 
 
 def test_a_failed_item_of_a_chunk_has_its_place():
-    body = b'{"jsonrpc":"2.0","result":[{"result":1},{"error":{"code":-32602,"message":"x"}},{"result":3}],"id":1}'
+    error = b'{"error":{"code":-32602,"message":"x"}}'
+    body = b'{"jsonrpc":"2.0","result":[{"result":1},%b,{"result":3}],"id":1}' % error
     results, failures = wire.read_chunk(body, [], "m", 3)
     assert results == [1, None, 3]
     assert list(failures) == [1] and isinstance(failures[1], muster.InvalidParams)

@@ -66,6 +66,8 @@ class Supervisor:
         os.set_blocking(self._wake_write, False)
         self._context = zmq.Context()
         self._control: zmq.Socket[bytes] = open_dealer(self._context, self._address)
+        # Answers to recalls may be many; only a broker that is away makes sending fail.
+        self._control.sndhwm = 0
         self._epoch = ""
         self._heartbeat = 1.0
         self._beat_at = 0.0

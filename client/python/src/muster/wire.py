@@ -47,7 +47,7 @@ def _refuse(value: Any) -> Any:
 
 
 # What `json.loads` comes to, without its checks: the broker has parsed the text before.
-_scan = json.JSONDecoder().scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _quick = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse).encode
 
 
