@@ -42,7 +42,7 @@ pub fn answer(command: Command) -> Option<ExitCode> {
     })
 }
 
-/// The pages of a program and of each of its commands.
+/// The pages of a program and of each command that does something.
 ///
 /// # Errors
 /// None that can happen: pages are written to memory.
@@ -61,8 +61,11 @@ fn add_pages(command: &Command, name: &str, pages: &mut Vec<Page>) -> io::Result
         .filter(|inner| !inner.is_hide_set())
     {
         let name = format!("{name}-{}", inner.get_name());
-        let renamed = inner.clone().name(name.clone()).display_name(name.clone());
-        pages.push(page(&renamed)?);
+        // One that only holds others needs no page, and could have the name of another program.
+        if !inner.has_subcommands() {
+            let renamed = inner.clone().name(name.clone()).display_name(name.clone());
+            pages.push(page(&renamed)?);
+        }
         add_pages(inner, &name, pages)?;
     }
     Ok(())
@@ -97,6 +100,7 @@ mod tests {
             .about("Call a method")
             .arg(Arg::new("method"));
         let hidden = Command::new("slot").hide(true);
+        let holder = Command::new("worker").subcommand(Command::new("add"));
         let flag = Arg::new("cluster")
             .long("cluster")
             .global(true)
@@ -106,6 +110,7 @@ mod tests {
             .arg(flag)
             .subcommand(inner)
             .subcommand(hidden)
+            .subcommand(holder)
             .disable_help_subcommand(true)
     }
 
@@ -113,7 +118,7 @@ mod tests {
     fn every_command_that_people_see_has_a_page() {
         let pages = pages(&command()).unwrap();
         let files: Vec<&str> = pages.iter().map(|page| &*page.file).collect();
-        assert_eq!(files, ["prog.1", "prog-call.1"]);
+        assert_eq!(files, ["prog.1", "prog-call.1", "prog-worker-add.1"]);
         let text = String::from_utf8(pages[1].text.clone()).unwrap();
         assert!(text.contains(".TH prog-call 1"), "{text}");
         assert!(text.contains("Call a method"), "{text}");

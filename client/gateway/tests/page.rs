@@ -3,93 +3,16 @@
 //! Without Chromium or npm these tests say so and pass; `MUSTER_BROWSER=must` makes that a failure.
 //! `MUSTER_SCREENSHOTS=DIR` keeps pictures.
 
+#[path = "common/browser.rs"]
+mod browser;
 mod common;
 
 use common::{FakeBroker, Gateway};
 use muster_gateway::Config;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, OnceLock};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/page.mjs");
-/// Browsers are large: one at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// The folder with playwright-core in it, or why there is none.
-fn playwright() -> Result<&'static Path, &'static str> {
-    static FOLDER: OnceLock<Result<PathBuf, &'static str>> = OnceLock::new();
-    let install = || {
-        let is_there = |program: &str| {
-            let mut version = Command::new(program);
-            version
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            version.status().is_ok_and(|status| status.success())
-        };
-        if !is_there("chromium") {
-            return Err("chromium is not installed");
-        }
-        if !is_there("node") || !is_there("npm") {
-            return Err("node and npm are not installed");
-        }
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-        std::fs::create_dir_all(&folder).unwrap();
-        if !folder
-            .join("node_modules/playwright-core/package.json")
-            .is_file()
-        {
-            let installed = Command::new("npm")
-                .args([
-                    "install",
-                    "--no-save",
-                    "--no-audit",
-                    "--no-fund",
-                    "--silent",
-                    "playwright-core@1",
-                ])
-                .arg("--prefix")
-                .arg(&folder)
-                .status();
-            if !installed.is_ok_and(|status| status.success()) {
-                return Err("npm can't install playwright-core");
-            }
-        }
-        Ok(folder)
-    };
-    FOLDER
-        .get_or_init(install)
-        .as_deref()
-        .map_err(|reason| *reason)
-}
-
-/// Runs one scenario of the script; false: it was skipped.
 fn browse(scenario: &str, gateway: &Gateway) -> bool {
-    let _turn = TURN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = match playwright() {
-        Ok(folder) => folder,
-        Err(reason) => {
-            assert!(std::env::var_os("MUSTER_BROWSER").is_none(), "{reason}");
-            eprintln!("SKIPPED browser test {scenario}: {reason}");
-            return false;
-        }
-    };
-    let output = Command::new("node")
-        .args([SCRIPT, &gateway.url(), scenario])
-        .env(
-            "PLAYWRIGHT",
-            folder.join("node_modules/playwright-core/index.mjs"),
-        )
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    print!("{text}");
-    true
+    browser::browse(&gateway.url(), scenario)
 }
 
 fn crowd(workers: usize, slots: usize) -> Gateway {

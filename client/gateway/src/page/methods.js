@@ -60,7 +60,9 @@ function draw(method) {
   return details;
 }
 
-function form({ name, params }) {
+function form({ name, params: declared }) {
+  // Python's *args and **kwargs take any number, for which there are no fields.
+  const params = declared?.some((param) => param.name.startsWith("*")) ? null : declared;
   const fields = (params ?? []).map((param) => {
     const input = make("input", { name: param.name, spellcheck: "false", autocomplete: "off", placeholder: param.optional ? "may be left out" : "JSON, else text" });
     return { input, optional: Boolean(param.optional), label: make("label", {}, param.name, input) };

@@ -165,10 +165,12 @@ async fn signature(gateway: &Gateway, method: &str, names: &[String]) -> Result<
     let methods: Vec<Method> = broker::ask(&*gateway.pool, "broker.methods")
         .await
         .map_err(|failure| Fault::of_failure(&failure))?;
+    let undeclared = format!("\"{UNDECLARED}\"");
     let found = methods.into_iter().find(|found| found.name == method);
     let counts = match found.map(|found| found.params) {
-        // It takes whatever its function makes of it.
-        Some(None) => return write::response(&format!("\"{UNDECLARED}\"")),
+        // It takes whatever its function makes of it, such as Python's `*args`.
+        _ if names.iter().any(|name| name.starts_with('*')) => return write::response(&undeclared),
+        Some(None) => return write::response(&undeclared),
         Some(Some(params)) => {
             let required = params.iter().filter(|param| !param.optional).count();
             required..=params.len()
