@@ -33,8 +33,8 @@ pub(crate) enum ControlEvent {
     Back,
     /// Stop running this call.
     Cancel(SlotCall),
-    /// Give this call back, unless it has started.
-    Recall(SlotCall),
+    /// Give these calls back, except those that have started.
+    Recall(Vec<SlotCall>),
     /// Finish what runs and leave, within this time if it says one.
     Drain(Option<Duration>),
     /// Have this many slots.
@@ -268,7 +268,7 @@ impl Control {
                 self.state = State::Apart;
             }
             Command::Cancel => events.extend(slot_calls(body).map(ControlEvent::Cancel)),
-            Command::Recall => events.extend(slot_calls(body).map(ControlEvent::Recall)),
+            Command::Recall => events.push(ControlEvent::Recall(slot_calls(body).collect())),
             Command::Drain => {
                 let grace = number(body).map(|ms| Duration::from_millis(u64::from(ms)));
                 events.push(ControlEvent::Drain(grace));

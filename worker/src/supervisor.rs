@@ -146,8 +146,8 @@ impl Supervisor {
             return Ok(());
         };
         match finder.look()? {
+            // It goes on until the broker answers: what was found may be of its predecessor.
             Some(found) => {
-                self.is_searching = false;
                 if self.found.as_ref() != Some(&found) {
                     log::debug!("worker={}: connecting to {}", self.crew.name, found.workers);
                     self.control.connect(&found)?;
@@ -195,14 +195,14 @@ impl Supervisor {
                     slot.cancel(call.seq);
                 }
             }
-            ControlEvent::Recall(call) => {
-                if let Some(given_back) = self
-                    .slots
-                    .get_mut(&call.slot)
-                    .and_then(|slot| slot.recall(call))
-                {
-                    self.control
-                        .send_recalled(&[Recalled { call, given_back }])?;
+            ControlEvent::Recall(calls) => {
+                let answers = calls.into_iter().filter_map(|call| {
+                    let given_back = self.slots.get_mut(&call.slot)?.recall(call)?;
+                    Some(Recalled { call, given_back })
+                });
+                let answers: Vec<Recalled> = answers.collect();
+                if !answers.is_empty() {
+                    self.control.send_recalled(&answers)?;
                 }
             }
             ControlEvent::Drain(grace) => self.drain(grace.unwrap_or(self.grace))?,

@@ -161,8 +161,9 @@ impl Profile {
             },
             // The thread behind it always reads and frames are small, so a heartbeat is safe here
             // and finds a lost broker in 4 s.
+            // Sending has no limit: what is said is as much as the broker asked, and the answer to a
+            // recall is a call given back, lost for good if there were no room for it.
             Self::ControlLink => Options {
-                send_max: 1_000,
                 heartbeat: Some(Heartbeat {
                     interval_ms: 1_000,
                     timeout_ms: 3_000,
@@ -296,6 +297,11 @@ mod tests {
                 "{profile:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_answer_to_a_recall_always_finds_room() {
+        assert_eq!(Profile::ControlLink.options().send_max, 0);
     }
 
     #[test]
