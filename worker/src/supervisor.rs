@@ -147,13 +147,12 @@ impl Supervisor {
         };
         match finder.look()? {
             // It goes on until the broker answers: what was found may be of its predecessor.
-            Some(found) => {
-                if self.found.as_ref() != Some(&found) {
-                    log::debug!("worker={}: connecting to {}", self.crew.name, found.workers);
-                    self.control.connect(&found)?;
-                    self.found = Some(found);
-                }
+            Some(found) if self.found.as_ref() != Some(&found) => {
+                log::debug!("worker={}: connecting to {}", self.crew.name, found.workers);
+                self.control.connect(&found)?;
+                self.found = Some(found);
             }
+            Some(_) => {}
             None if !self.was_told && !finder.reason().is_empty() => {
                 self.was_told = true;
                 log::warn!(
