@@ -1,5 +1,9 @@
 //! The `muster` program with a real broker and real workers.
 
+// A place ends and reaps what it started.
+#![allow(clippy::zombie_processes)]
+
+use rustix::process::{WaitOptions, waitpid};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -125,7 +129,12 @@ impl Drop for Place {
             .args(["down", "--timeout", "5"])
             .output();
         for pid in &self.pids {
-            kill(*pid, rustix::process::Signal::KILL);
+            let child = rustix::process::Pid::from_raw(*pid as i32);
+            // Only what is still a child of ours: a reaped one's number may be somebody else's.
+            if let Ok(None) = waitpid(child, WaitOptions::NOHANG) {
+                kill(*pid, rustix::process::Signal::KILL);
+                let _ = waitpid(child, WaitOptions::empty());
+            }
         }
     }
 }

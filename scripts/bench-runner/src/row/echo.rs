@@ -225,6 +225,7 @@ struct Pool {
 }
 
 /// What stands between clients and workers.
+#[allow(clippy::large_enum_variant)] // There is one at a time.
 enum Middle {
     Broker(Broker),
     Proxy(RoleProcess),
