@@ -34,6 +34,13 @@ pub(crate) struct Call<Q> {
     pub extra: Option<Box<Extra>>,
 }
 
+impl<Q> Call<Q> {
+    /// Whether its client may find it again by another connection.
+    pub fn is_keyed(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.key.is_some())
+    }
+}
+
 /// What few calls have.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
@@ -141,8 +148,8 @@ impl<Q> CallTable<Q> {
         let call = page.calls[place].take()?;
         page.len -= 1;
         self.len -= 1;
-        // The page that new calls go to stays; it is dropped when it is full and empty again.
-        let is_current = number == self.last_id / PAGE_CALLS;
+        // The page that the next call goes to stays, so that one call at a time moves no page.
+        let is_current = number == (self.last_id + 1) / PAGE_CALLS;
         if page.len == 0 && !is_current {
             self.spare = self.pages.remove(&number);
         }
@@ -166,5 +173,81 @@ impl<Q> CallTable<Q> {
 
     fn place(id: CallId) -> (u64, usize) {
         (id.0 / PAGE_CALLS, (id.0 % PAGE_CALLS) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(items: u32) -> Call<()> {
+        Call {
+            request: (),
+            client: ClientId(1),
+            class: ClassId(0),
+            state: CallState::Queued,
+            origin: Origin::Single,
+            admitted: MonoTime::ZERO,
+            deadline: MonoTime::NEVER,
+            items,
+            bytes: 0,
+            dispatches: 0,
+            charged: 0,
+            attempts_max: 3,
+            priority: 0,
+            once: false,
+            alone: false,
+            extra: None,
+        }
+    }
+
+    #[test]
+    fn ids_count_up_and_are_never_given_twice() {
+        let mut table = CallTable::new();
+        let first = table.insert(call(1));
+        assert_eq!(first, CallId(1));
+        assert!(table.remove(first).is_some() && table.remove(first).is_none());
+        assert_eq!(table.insert(call(1)), CallId(2));
+        assert!(table.get(first).is_none() && table.get(CallId(0)).is_none());
+        assert!(table.get_mut(CallId(u64::MAX)).is_none());
+    }
+
+    #[test]
+    fn calls_are_found_across_pages_and_listed_in_order() {
+        let mut table = CallTable::new();
+        let ids: Vec<CallId> = (0..300).map(|n| table.insert(call(n))).collect();
+        for id in ids.iter().filter(|id| id.0 % 7 != 0) {
+            table.remove(*id);
+        }
+        assert_eq!(table.len(), 300 / 7);
+        let listed: Vec<u64> = table.iter().map(|(id, _)| id.0).collect();
+        assert_eq!(listed, (1..=42).map(|n| n * 7).collect::<Vec<u64>>());
+        assert_eq!(table.get(CallId(7)).map(|call| call.items), Some(6));
+    }
+
+    #[test]
+    fn pages_go_with_their_calls() {
+        let mut table = CallTable::new();
+        for _ in 0..100 {
+            let ids: Vec<CallId> = (0..1_000).map(|_| table.insert(call(1))).collect();
+            for id in ids {
+                table.remove(id);
+            }
+        }
+        assert_eq!(table.len(), 0);
+        assert!(
+            table.pages.len() <= 1,
+            "{} pages of nothing",
+            table.pages.len()
+        );
+        for _ in 0..1_000 {
+            let id = table.insert(call(1));
+            table.remove(id);
+        }
+        assert!(
+            table.pages.len() <= 1,
+            "{} pages of nothing",
+            table.pages.len()
+        );
     }
 }

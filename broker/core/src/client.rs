@@ -1,5 +1,6 @@
 //! Clients as the core sees them: a connection with open calls.
 
+use crate::call::Call;
 use crate::timer::Due;
 use crate::{ClientId, Core, Failure, Outcome, Reply, Request};
 use muster_proto::id::CallId;
@@ -11,7 +12,22 @@ pub(crate) struct Client {
     pub calls: Vec<CallId>,
     pub open_calls: usize,
     pub is_gone: bool,
+    /// Its calls are being given up.
+    leaving: Option<Leaving>,
 }
+
+/// How far the calls of a gone client are given up.
+#[derive(Debug)]
+struct Leaving {
+    /// Entries of its list that were seen.
+    at: usize,
+    /// Nobody came back for the keyed ones.
+    with_keyed: bool,
+    has_keyed: bool,
+}
+
+/// Calls of a gone client that are given up at a time.
+const LEAVING_STEP: usize = 1_000;
 
 /// Below this many entries a list is not worth sweeping.
 const SWEEP_MIN: usize = 64;
@@ -22,7 +38,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let calls = &self.calls;
         let entry = self.clients.entry(client).or_default();
         entry.open_calls += 1;
-        if entry.calls.len() >= SWEEP_MIN && entry.calls.len() >= 2 * entry.open_calls {
+        let is_long = entry.calls.len() >= SWEEP_MIN && !entry.is_gone;
+        if is_long && entry.calls.len() >= 2 * entry.open_calls {
             let is_open = |id: &CallId| calls.get(*id).is_some_and(|call| call.client == client);
             entry.calls.retain(is_open);
             // A call that left for another connection and came back is there twice.
@@ -64,42 +81,68 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.clients.remove(&client);
             return;
         }
-        let mut has_keyed = false;
-        for id in entry.calls.clone() {
-            let Some(call) = self.calls.get(id).filter(|call| call.client == client) else {
-                continue;
-            };
-            if call.origin.is_silent() {
-                continue;
-            }
-            if call.extra.as_ref().is_some_and(|extra| extra.key.is_some()) {
-                has_keyed = true;
-                continue;
-            }
-            self.give_up(id);
-        }
-        if has_keyed {
-            self.timers.arm(
-                self.now.after(self.config.orphan_grace),
-                Due::Orphans(client),
-            );
-        }
+        self.give_up_all(client, false);
     }
 
     /// Nobody came back for the keyed calls of a gone client.
     pub(crate) fn orphans_due(&mut self, client: ClientId) {
-        let Some(entry) = self.clients.get(&client) else {
-            return;
-        };
-        for id in entry.calls.clone() {
-            let call = self.calls.get(id).filter(|call| call.client == client);
-            if call.is_some_and(|call| !call.origin.is_silent()) {
-                self.give_up(id);
-            }
+        self.give_up_all(client, true);
+    }
+
+    fn give_up_all(&mut self, client: ClientId, with_keyed: bool) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.leaving = Some(Leaving {
+                at: 0,
+                with_keyed,
+                has_keyed: false,
+            });
+            self.give_up_more(client);
         }
     }
 
-    fn give_up(&mut self, id: CallId) {
+    /// Gives up the next calls of a gone client. It may have a million of them, and the others do
+    /// not wait for that.
+    pub(crate) fn give_up_more(&mut self, client: ClientId) {
+        let Some(entry) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let Some(mut leaving) = entry.leaving.take() else {
+            return;
+        };
+        let end = entry.calls.len().min(leaving.at + LEAVING_STEP);
+        let is_over = end == entry.calls.len();
+        let next: Vec<CallId> = entry.calls[leaving.at..end].to_vec();
+        leaving.at = end;
+        for id in next {
+            let call = self.calls.get(id).filter(|call| call.client == client);
+            let Some(call) = call.filter(|call| !call.origin.is_silent()) else {
+                continue;
+            };
+            if call.is_keyed() && !leaving.with_keyed {
+                leaving.has_keyed = true;
+            } else {
+                self.give_up(id);
+            }
+        }
+        let Some(entry) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if !is_over {
+            entry.leaving = Some(leaving);
+            self.timers
+                .arm(self.now.after_micros(1), Due::Leaving(client));
+        } else if leaving.has_keyed {
+            let until = self.now.after(self.config.orphan_grace);
+            self.timers.arm(until, Due::Orphans(client));
+        }
+    }
+
+    /// Whether a call only waits to be given up with the others of its gone client.
+    pub(crate) fn is_abandoned(&self, call: &Call<Q>) -> bool {
+        !call.is_keyed() && !call.origin.is_silent() && self.clients[&call.client].is_gone
+    }
+
+    pub(crate) fn give_up(&mut self, id: CallId) {
         self.abandon(id);
         let by = "its client left".into();
         self.finish(id, Outcome::Failed(Failure::Cancelled { by }));

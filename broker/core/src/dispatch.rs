@@ -147,12 +147,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    /// The caller places the slot anew.
+    /// Gives a slot the first call of a class. The caller places the slot anew.
     fn take_and_dispatch(&mut self, class_id: ClassId, slot: SlotId) {
         let queue = &self.classes[class_id].queue;
         let id = queue.first().expect("the caller saw a waiting call");
-        let need = self.need_of(id);
         let call = self.calls.get(id).expect("a queued call is held");
+        if self.is_abandoned(call) {
+            self.give_up(id);
+            return;
+        }
+        let need = self.need_of(id);
         let (cost, bytes) = (cost_of(need, call.items), call.bytes as usize);
         self.unlist(class_id);
         self.classes[class_id].queue.pop(cost);

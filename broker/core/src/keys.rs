@@ -118,3 +118,93 @@ impl<R: Reply> Keys<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Value(usize);
+
+    impl Reply for Value {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn at(s: u64) -> MonoTime {
+        MonoTime::from_micros(s * 1_000_000)
+    }
+
+    fn reply(bytes: usize) -> Outcome<Value> {
+        Outcome::Replied {
+            reply: Value(bytes),
+            is_error: false,
+        }
+    }
+
+    fn config() -> Config {
+        Config {
+            answers_max: 3,
+            answers_bytes_max: 2_000,
+            ..Config::default()
+        }
+    }
+
+    /// Keys that end in this order, one a second, with answers of these bytes.
+    fn ended(answers: &[(&str, usize)]) -> (Keys<Value>, Timers) {
+        let (mut keys, mut timers) = (Keys::default(), Timers::default());
+        for (second, (key, bytes)) in answers.iter().enumerate() {
+            keys.open((*key).into(), CallId(1));
+            let now = at(second as u64);
+            keys.end((*key).into(), reply(*bytes), now, &mut timers, &config());
+        }
+        (keys, timers)
+    }
+
+    fn is_kept(keys: &Keys<Value>, key: &str) -> bool {
+        matches!(keys.find(key), Found::Ended(_))
+    }
+
+    #[test]
+    fn a_key_leads_to_its_call_and_then_to_its_answer() {
+        let (mut keys, mut timers) = (Keys::default(), Timers::default());
+        assert!(matches!(keys.find("a"), Found::Nothing));
+        keys.open("a".into(), CallId(7));
+        assert_eq!(keys.live("a"), Some(CallId(7)));
+        keys.end("a".into(), reply(1), at(0), &mut timers, &config());
+        assert_eq!(keys.live("a"), None);
+        assert!(matches!(keys.find("a"), Found::Ended(outcome) if outcome == reply(1)));
+        keys.open("b".into(), CallId(8));
+        keys.drop_live("b");
+        assert!(matches!(keys.find("b"), Found::Nothing));
+    }
+
+    #[test]
+    fn answers_are_forgotten_a_minute_after_they_came() {
+        let (mut keys, mut timers) = ended(&[("a", 1), ("b", 1)]);
+        assert_eq!(timers.next(), Some(at(60)));
+        assert_eq!(timers.pop(at(60)), Some(Due::KeptAnswers));
+        keys.forget(at(60), &mut timers, &config());
+        assert!(!is_kept(&keys, "a") && is_kept(&keys, "b"));
+        assert_eq!(timers.next(), Some(at(61)));
+        timers.pop(at(61));
+        keys.forget(at(61), &mut timers, &config());
+        assert!(!is_kept(&keys, "b") && timers.next().is_none());
+        assert_eq!((keys.bytes, keys.by_key.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_oldest_answers_make_room_by_count_and_by_bytes() {
+        let (keys, _) = ended(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        assert!(!is_kept(&keys, "a") && is_kept(&keys, "b") && is_kept(&keys, "d"));
+        let (keys, _) = ended(&[("a", 900), ("b", 900), ("c", 900)]);
+        assert!(!is_kept(&keys, "a") && !is_kept(&keys, "b") && is_kept(&keys, "c"));
+    }
+
+    #[test]
+    fn an_answer_that_can_not_be_kept_leaves_the_others_alone() {
+        let (keys, _) = ended(&[("a", 900), ("huge", 5_000)]);
+        assert!(is_kept(&keys, "a") && matches!(keys.find("huge"), Found::Nothing));
+    }
+}

@@ -285,6 +285,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 Due::Overrun(slot) => self.overrun_due(slot),
                 Due::Heartbeat(worker) => self.heartbeat_due(worker),
                 Due::Orphans(client) => self.orphans_due(client),
+                Due::Leaving(client) => self.give_up_more(client),
                 Due::KeptAnswers => self.keys.forget(self.now, &mut self.timers, &self.config),
                 Due::Settle => self.settle(),
                 Due::Grace => self.grace_over(),

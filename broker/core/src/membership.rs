@@ -133,12 +133,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         worker.is_draining = true;
         let (name, slots) = (worker.name.clone(), worker.slots.values().copied());
         let slots: Vec<SlotId> = slots.collect();
-        self.leave(&slots);
+        self.stop_feeding(&slots);
         self.note(|_| Note::WorkerDraining { worker: name });
     }
 
     /// Slots of a worker that takes no more calls.
-    fn leave(&mut self, slots: &[SlotId]) {
+    fn stop_feeding(&mut self, slots: &[SlotId]) {
         for id in slots {
             let slot = self.slots.get_mut(id).expect("a worker's slot exists");
             slot.is_leaving = true;
@@ -155,7 +155,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         worker.is_draining = true;
         let name = worker.name.clone();
         let slots: Vec<SlotId> = worker.slots.values().copied().collect();
-        self.leave(&slots);
+        self.stop_feeding(&slots);
         self.note(|_| Note::WorkerDown {
             worker: name,
             reason,

@@ -20,6 +20,8 @@ pub(crate) enum Due {
     Heartbeat(WorkerId),
     /// A gone client's keyed calls are given up.
     Orphans(ClientId),
+    /// More of a gone client's calls are to be given up.
+    Leaving(ClientId),
     /// The oldest kept answer may be forgotten.
     KeptAnswers,
     /// Calls that wait for a first worker are refused.
@@ -59,7 +61,8 @@ impl Timers {
 
     /// How many gone clients are waited for.
     pub(crate) fn orphans(&self) -> usize {
-        let is_client = |(_, due): &&(MonoTime, Due)| matches!(due, Due::Orphans(_));
+        let is_client =
+            |(_, due): &&(MonoTime, Due)| matches!(due, Due::Orphans(_) | Due::Leaving(_));
         self.due.iter().filter(is_client).count()
     }
 
@@ -82,5 +85,53 @@ impl Timers {
         let (_, due) = self.due.pop_first()?;
         self.next = self.due.first().map(|&(at, _)| at);
         Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(us: u64) -> MonoTime {
+        MonoTime::from_micros(us)
+    }
+
+    #[test]
+    fn what_is_due_comes_earliest_first_and_not_before_its_time() {
+        let mut timers = Timers::default();
+        assert_eq!((timers.next(), timers.pop(at(9))), (None, None));
+        timers.arm(at(5), Due::Deadline(CallId(2)));
+        timers.arm(at(3), Due::Settle);
+        timers.arm(at(5), Due::Deadline(CallId(1)));
+        assert_eq!(timers.next(), Some(at(3)));
+        assert_eq!(timers.pop(at(2)), None);
+        assert_eq!(timers.pop(at(5)), Some(Due::Settle));
+        assert_eq!(timers.next(), Some(at(5)));
+        assert_eq!(timers.pop(at(5)), Some(Due::Deadline(CallId(1))));
+        assert_eq!(timers.pop(at(5)), Some(Due::Deadline(CallId(2))));
+        assert_eq!((timers.next(), timers.pop(at(9))), (None, None));
+    }
+
+    #[test]
+    fn a_disarmed_timer_does_not_go_off_and_the_next_is_known() {
+        let mut timers = Timers::default();
+        timers.arm(at(3), Due::Settle);
+        timers.arm(at(4), Due::Grace);
+        timers.disarm(at(3), Due::Grace);
+        assert_eq!(timers.next(), Some(at(3)), "another one");
+        timers.disarm(at(3), Due::Settle);
+        assert_eq!((timers.next(), timers.len()), (Some(at(4)), 1));
+        assert!(timers.has(at(4), Due::Grace) && !timers.has(at(3), Due::Settle));
+        timers.disarm(at(4), Due::Grace);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn never_is_not_waited_for() {
+        let mut timers = Timers::default();
+        timers.arm(MonoTime::NEVER, Due::Settle);
+        timers.disarm(MonoTime::NEVER, Due::Settle);
+        assert_eq!((timers.next(), timers.len()), (None, 0));
+        assert!(timers.has(MonoTime::NEVER, Due::Settle));
     }
 }

@@ -1,7 +1,7 @@
 //! Clients that leave, and those that come back with a key.
 
 use crate::story::{Story, call, config, keyed};
-use muster_core::{BatchItem, CancelTarget, ClientId, Config, NewCall};
+use muster_core::{BatchItem, CancelTarget, ClientId, Config, Event, NewCall};
 use muster_proto::id::CallId;
 
 #[test]
@@ -188,4 +188,24 @@ fn priority_orders_the_calls_of_one_client() {
         at.unwrap() <= 1,
         "another client's priority is its own matter: {order:?}"
     );
+}
+
+#[test]
+fn a_gone_client_with_very_many_calls_keeps_nobody_waiting() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    let many = 3_500;
+    for _ in 0..many {
+        let (client, call) = (ClientId(1), call("m"));
+        story.core.handle(story.now, Event::Call { client, call });
+    }
+    story.submit(2, call("m")).says(&["run c1.1 s11#1"]);
+    story.client_gone(1).says(&["cancel c1.1 s11#1"]);
+    let left = story.core.status().queued;
+    assert!((2_000..3_000).contains(&left), "not all at once: {left}");
+    // What is not given up yet does not run either.
+    story.reply(11, 1, 1, 9_000);
+    story.says(&[&format!("run c{}.1 s11#2", many + 1)]);
+    story.wait_us(10);
+    assert_eq!(story.core.status().queued, 0);
+    assert_eq!(story.core.status().totals.cancelled, many);
 }
