@@ -268,7 +268,7 @@ impl Frontend {
         let is_notification = call.id.is_none();
         if let Some(local) = introspect::local(&call.method) {
             if local == Local::Multicall {
-                return self.multicall(message, &call, request, desk);
+                return self.multicall(message, &call, &request, desk);
             }
             let answer = desk.answer(local, call.params, self.asker(client));
             self.answer_own(client, &request, &answer, is_notification);
@@ -441,13 +441,13 @@ impl Frontend {
         &mut self,
         message: &Message<'_>,
         call: &CallView<'_>,
-        request: Request,
+        request: &Request,
         desk: &mut impl Desk,
     ) -> Incoming {
         let client = message.client;
         let calls = match introspect::read_multicall(call.params) {
             Ok(calls) => calls,
-            Err(error) => return self.refuse(client, &request, error),
+            Err(error) => return self.refuse(client, request, error),
         };
         let mut envelope = message.request(Kind::Multicall);
         envelope.set_text(call.id.unwrap_or("null"));

@@ -7,7 +7,6 @@ use muster_proto::socket::Frame;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use std::ops::Range;
 
 /// How Muster's broker and workers write it, byte for byte.
 const HEAD: &[u8] = br#"{"jsonrpc":"2.0","result":["#;
