@@ -9,10 +9,12 @@ given those that may run twice.
 from __future__ import annotations
 
 import atexit
+import functools
 import heapq
 import itertools
 import json
 import os
+import queue
 import secrets
 import select
 import threading
@@ -24,6 +26,7 @@ from typing import Any
 
 import zmq
 
+from .bell import Bell
 from .connection import Address, Target
 from .door import Door
 from .entry import Entry, find_id, nobody, read_result
@@ -70,9 +73,7 @@ class Link:
         self._is_closed = False
         self._ready = threading.Event()
         self._reason: BaseException | None = None
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._bell = Bell()
         self._context = zmq.Context()
         self._door: Door | None = None
         self._is_ready = False
@@ -126,11 +127,21 @@ class Link:
 
     def wait_idle(self) -> None:
         """Waits until no call is unanswered."""
-        while not self._is_closed and (self._outbox or self._unsure or self._has_calls()):
+        while not self._is_closed:
+            answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
+            # Asked of the thread itself, between whose turns no call is halfway.
+            self._commands.append(functools.partial(self._tell_idle, answer))
+            self._wake()
+            try:
+                if answer.get(timeout=1):
+                    return
+            except queue.Empty:
+                continue
             time.sleep(0.005)
 
-    def _has_calls(self) -> bool:
-        return any(entry.method for entry in list(self._open.values()))
+    def _tell_idle(self, answer: queue.SimpleQueue[bool]) -> None:
+        has_calls = any(entry.method for entry in self._open.values())
+        answer.put(not (self._outbox or self._unsure or has_calls))
 
     def close(self) -> None:
         """Ends the thread; calls without an answer end with `Closed`. May be called twice."""
@@ -145,10 +156,7 @@ class Link:
 
     def _wake(self) -> None:
         self._is_asleep = False
-        try:
-            os.write(self._wake_write, b"\0")
-        except (BlockingIOError, OSError):
-            pass  # It is awake already, or gone.
+        self._bell.ring()
 
     # --- the thread -------------------------------------------------------------------------
 
@@ -167,8 +175,7 @@ class Link:
             for entry in [*self._open.values(), *self._drain_outbox()]:
                 entry.sink(b"", [], Closed("the pool was closed before the answer came"))
             self._open.clear()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._bell.close()
 
     def _drain_outbox(self) -> Iterable[Entry]:
         while self._outbox:
@@ -198,14 +205,11 @@ class Link:
             return
         wait = max(0.0, self._next_time() - time.monotonic())
         if self._door is not None:
-            self._door.wait(self._wake_read, is_full, wait)
+            self._door.wait(self._bell.fd, is_full, wait)
         else:
-            select.select([self._wake_read], [], [], min(wait, RETRY))
+            select.select([self._bell.fd], [], [], min(wait, RETRY))
         self._is_asleep = False
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
+        self._bell.hush()
 
     def _next_time(self) -> float:
         times = [time.monotonic() + 60]
@@ -338,8 +342,11 @@ class Link:
                 sent.append(id)
         for at in range(0, len(sent), 1000):
             # Notifications: their outcome interests nobody.
-            calls = [_request_text("broker.cancel", {"key": self.key(id)}) for id in sent[at : at + 1000]]
-            self._outbox.append(Entry(0, "", f"[{','.join(calls)}]".encode(), [], nobody))
+            calls = [
+                {"jsonrpc": "2.0", "method": "broker.cancel", "params": {"key": self.key(id)}}
+                for id in sent[at : at + 1000]
+            ]
+            self._outbox.append(Entry(0, "", json.dumps(calls).encode(), [], nobody))
 
     def _keep_time(self) -> None:
         now = time.monotonic()
@@ -396,10 +403,6 @@ class Link:
         for entry in entries:
             is_once = entry.is_sent and self._repeats.is_once(entry)
             entry.deliver(b"", [], UnknownOutcome(waited) if is_once else BrokerLost(waited))
-
-
-def _request_text(method: str, params: Any) -> str:
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params})
 
 
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
