@@ -68,7 +68,7 @@ fn shares(bench: &Bench, pids: &[u32]) -> anyhow::Result<Vec<f64>> {
     };
     // What the start brought with it is over soon.
     std::thread::sleep(Duration::from_secs(bench.amount(2, 1)));
-    (0..bench.amount(8, 2))
+    (0..bench.amount(8, 1))
         .map(|_| {
             let (before, start) = (total()?, Instant::now());
             std::thread::sleep(Duration::from_secs(1));

@@ -201,12 +201,23 @@ fn environment(python: &Path) -> anyhow::Result<PathBuf> {
         ensure!(output.status.success(), "{command:?}: {}", text.trim());
         Ok(())
     };
-    if !inner.is_file() {
+    let has_package = Command::new(&inner)
+        .args(["-c", "import muster, cloudpickle"])
+        .stderr(Stdio::null())
+        .status();
+    if !has_package.is_ok_and(|status| status.success()) {
         run(Command::new(python).args(["-m", "venv"]).arg(&folder))?;
+        // Editable: what is measured is what is in the repository now.
+        let install = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "cloudpickle",
+            "--editable",
+        ];
+        run(Command::new(&inner).args(install).arg(package))?;
     }
-    run(Command::new(&inner)
-        .args(["-m", "pip", "install", "--quiet", "cloudpickle"])
-        .arg(package))?;
     Ok(inner)
 }
 

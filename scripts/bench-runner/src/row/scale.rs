@@ -6,7 +6,8 @@ use crate::figure::{Aim, Curve, Figure};
 use crate::process::{RoleProcess, scheduled_seconds};
 use crate::role::Shape;
 use crate::stats::Summary;
-use anyhow::ensure;
+use anyhow::bail;
+use serde_json::json;
 
 const CLIENTS: u64 = 4;
 const WORKERS: usize = 4;
@@ -104,10 +105,12 @@ impl Loaded {
         let (mut answered, mut elapsed_ns) = (0, 0);
         for client in &mut self.clients {
             let outcome = client.outcome()?;
-            ensure!(
-                outcome.answered == calls / CLIENTS,
-                "calls are missing: {outcome:?}"
-            );
+            if outcome.answered != calls / CLIENTS {
+                let missing = calls / CLIENTS - outcome.answered;
+                let status = self.pool.broker.ask("broker.status", &json!([]))?;
+                let open = self.pool.broker.ask("broker.calls", &json!({"limit": 3}))?;
+                bail!("{missing} calls are not answered: {status}, for instance {open}");
+            }
             answered += outcome.answered;
             elapsed_ns = elapsed_ns.max(outcome.elapsed_ns);
         }
