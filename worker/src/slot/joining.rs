@@ -68,6 +68,8 @@ impl Joining {
                 endpoint,
                 curve,
             )?);
+            // Whoever finds nothing is told of what comes; whoever never looked is not.
+            self.heed_monitor()?;
         }
         if is_anew || is_elsewhere {
             self.state = State::Apart;
@@ -207,13 +209,31 @@ impl Joining {
         Ok(())
     }
 
-    /// The link and its monitor.
-    pub fn poll_items(&self, calls: Interest) -> impl Iterator<Item = PollItem<'_>> {
-        self.link.iter().flat_map(move |link| {
-            [
-                PollItem::socket(&link.socket, calls),
-                PollItem::socket(link.monitor.socket(), Interest::Read),
-            ]
-        })
+    /// Whether there is a message to receive.
+    pub fn has_message(&self) -> Result<bool, SocketError> {
+        match &self.link {
+            Some(link) => Ok(link.socket.events()?.readable),
+            None => Ok(false),
+        }
+    }
+
+    /// Adds what to wait for: first the monitor, then the link, for `calls` and, while replies are
+    /// `blocked`, for room. There is no message now ([`Self::has_message`]).
+    pub fn add_poll_items<'a>(
+        &'a self,
+        items: &mut Vec<PollItem<'a>>,
+        calls: bool,
+        blocked: bool,
+    ) -> Result<(), SocketError> {
+        if let Some(link) = &self.link {
+            items.push(PollItem::wake_of(link.monitor.socket())?);
+            match (blocked, calls) {
+                (true, true) => items.push(PollItem::socket(&link.socket, Interest::Both)),
+                (true, false) => items.push(PollItem::socket(&link.socket, Interest::Write)),
+                (false, true) => items.push(PollItem::wake_of(&link.socket)?),
+                (false, false) => {}
+            }
+        }
+        Ok(())
     }
 }

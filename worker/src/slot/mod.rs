@@ -268,7 +268,7 @@ impl Slot {
             .retry_at()
             .filter(|_| !self.desk.is_suspended());
         let due = [quiet_end, child_due, retry_at].into_iter().flatten().min();
-        self.wait(due, Interest::Read)?;
+        self.wait(due, true)?;
         let Some(python) = self.keeper.as_mut().and_then(Keeper::python) else {
             return Ok(());
         };
@@ -279,26 +279,26 @@ impl Slot {
         }
     }
 
-    /// Waits for the broker, the desk and the child, until `due` at the latest.
-    fn wait(&mut self, due: Option<Instant>, calls: Interest) -> Result<(), SocketError> {
-        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let calls = if self.replies.is_blocked() {
-            Interest::Both
-        } else {
-            calls
-        };
+    /// Waits for the desk, the child and, if `calls` are wanted, the broker, until `due` at the
+    /// latest.
+    fn wait(&mut self, due: Option<Instant>, calls: bool) -> Result<(), SocketError> {
         self.last_end = None;
-        let wake = PollItem::fd(&self.desk.wake, Interest::Read);
+        if calls && self.joining.has_message()? {
+            return Ok(());
+        }
+        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut items = Vec::with_capacity(7);
         if let Some(python) = self.keeper.as_ref().and_then(Keeper::python_ref) {
             items.extend(python.poll_items());
         }
         let child_items = items.len();
-        items.push(wake);
-        items.extend(self.joining.poll_items(calls));
+        items.push(PollItem::fd(&self.desk.wake, Interest::Read));
+        self.joining
+            .add_poll_items(&mut items, calls, self.replies.is_blocked())?;
         poll(&mut items, timeout)?;
         let child = (child_items > 0).then(|| python::readiness(&items));
-        let is_woken = items[child_items].is_readable();
+        let (is_woken, link) = (items[child_items].is_readable(), &items[child_items + 1..]);
+        let is_monitored = link.first().is_some_and(PollItem::is_readable);
         drop(items);
         if let Some(ready) = child
             && let Some(python) = self.keeper.as_mut().and_then(Keeper::python)
@@ -308,13 +308,15 @@ impl Slot {
         if is_woken {
             self.desk.wake.drain();
         }
-        self.joining.heed_monitor()?;
+        if is_monitored {
+            self.joining.heed_monitor()?;
+        }
         if !self.joining.is_up() {
             // Whoever they were for has given the calls to others.
             self.replies.clear();
         }
-        if let Some(socket) = self.joining.socket() {
-            self.replies.send_waiting(socket)?;
+        if self.replies.is_blocked() {
+            self.flush()?;
         }
         Ok(())
     }

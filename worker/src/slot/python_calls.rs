@@ -15,7 +15,7 @@ use muster_proto::code::Code;
 use muster_proto::id::DispatchId;
 use muster_proto::limits;
 use muster_proto::rpc::RpcError;
-use muster_proto::socket::{Frame, Interest, SocketError};
+use muster_proto::socket::{Frame, SocketError};
 use muster_proto::worker::{Command, SlotLost, SlotReady, StreamItem, StreamKind, flag};
 use std::time::{Duration, Instant};
 
@@ -80,11 +80,7 @@ impl Slot {
             self.flush()?;
             let orphan_due = orphaned.map(|since| since + ORPHAN_GRACE);
             let due = [item_due, orphan_due].into_iter().flatten().min();
-            let calls = if self.has_room() {
-                Interest::Read
-            } else {
-                Interest::Nothing
-            };
+            let calls = self.has_room();
             self.wait(due, calls)?;
         }
     }
