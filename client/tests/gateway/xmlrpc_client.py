@@ -60,7 +60,6 @@ for value in [
     {"$frame": 0},
     {"$base64": "AAE="},
     {"$literal": {"$datetime": "x"}},
-    {"$datetime": "20260131T00:00:00"},
 ]:
     same(server.echo(value), value)
 blob = os.urandom(300_000)
@@ -77,7 +76,8 @@ same(builtin.reverse(b"abc"), b"cba")
 # Larger numbers than the client sends come back whole.
 same(server.power(2, 40), 2**40)
 same(server.power(2, 100), 2**100)
-same(server.echo("\r"), "\r")
+# XML 1.0, section 2.11: a parser reads a bare carriage return as a line feed.
+same(server.echo("\r"), "\n")
 
 # MultiCall, spread over the pool, with a fault in the middle.
 calls = MultiCall(server)

@@ -66,6 +66,13 @@ fn client(context: &Context, endpoint: &str, server_key: &str) -> (Socket, Monit
     (dealer, monitor)
 }
 
+/// A client's link takes messages for a connection to come, so what counts is that none arrives.
+/// Only an absence is awaited here: a slow machine can make it pass, never fail.
+fn assert_silent(router: &Socket) {
+    let quiet = Duration::from_millis(400);
+    assert!(!router.recv_timeout(&mut Vec::new(), quiet).unwrap());
+}
+
 fn first_event(monitor: &mut Monitor) -> LinkEvent {
     let mut items = [PollItem::socket(monitor.socket(), Interest::Read)];
     assert_eq!(
@@ -97,15 +104,8 @@ fn a_refused_key_is_told_so_and_sends_nothing() {
     let (router, endpoint, key) = server(&context);
     let (dealer, mut monitor) = client(&context, &endpoint, &key);
     assert_eq!(first_event(&mut monitor), LinkEvent::KeyRefused(400));
-    assert_eq!(
-        dealer.send([Frame::from("x")]).unwrap(),
-        SendOutcome::WouldBlock
-    );
-    assert!(
-        !router
-            .recv_timeout(&mut Vec::new(), Duration::from_millis(100))
-            .unwrap()
-    );
+    assert_eq!(dealer.send([Frame::from("x")]).unwrap(), SendOutcome::Sent);
+    assert_silent(&router);
     context.shutdown();
     zap.join().unwrap();
 }
@@ -115,13 +115,8 @@ fn without_a_zap_handler_nobody_is_let_in() {
     let context = context();
     let (router, endpoint, key) = server(&context);
     let (dealer, _monitor) = client(&context, &endpoint, &key);
-    assert_eq!(
-        dealer
-            .send_timeout(&mut vec![Frame::from("x")], Duration::from_millis(500))
-            .unwrap(),
-        SendOutcome::WouldBlock
-    );
-    assert!(!router.recv_into(&mut Vec::new()).unwrap());
+    assert_eq!(dealer.send([Frame::from("x")]).unwrap(), SendOutcome::Sent);
+    assert_silent(&router);
 }
 
 #[test]
@@ -133,12 +128,9 @@ fn a_client_without_keys_or_with_another_servers_key_is_not_let_in() {
     keyless.connect(&endpoint).unwrap();
     let (misled, _monitor) = client(&context, &endpoint, &curve_keypair().unwrap().public);
     for dealer in [&keyless, &misled] {
-        let outcome = dealer
-            .send_timeout(&mut vec![Frame::from("x")], Duration::from_millis(300))
-            .unwrap();
-        assert_eq!(outcome, SendOutcome::WouldBlock);
+        assert_eq!(dealer.send([Frame::from("x")]).unwrap(), SendOutcome::Sent);
     }
-    assert!(!router.recv_into(&mut Vec::new()).unwrap());
+    assert_silent(&router);
     context.shutdown();
     zap.join().unwrap();
 }
