@@ -2,8 +2,10 @@
 //! calls wait for methods that its predecessor knew.
 
 use log::warn;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Files larger than this are not ours.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -47,9 +49,20 @@ impl KnownMethods {
         let text = serde_json::to_vec(&names).expect("strings are JSON");
         // Once is enough said, whatever becomes of it.
         self.saved = names.len();
-        let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, &self.path));
+        let written = write_private(&fresh, &text).and_then(|()| fs::rename(&fresh, &self.path));
         if let Err(error) = written {
             warn!("{}: {error}", self.path.display());
         }
     }
+}
+
+/// Whatever the umask says, nobody else reads it.
+fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text)
 }

@@ -19,6 +19,7 @@ use muster_broker::zap;
 use muster_core::Core;
 use muster_proto::exit::Exit;
 use muster_proto::id::Epoch;
+use muster_proto::parent::end_with_parent;
 use muster_proto::runtime::{RuntimeDir, RuntimeError, state_dir};
 use muster_proto::socket::{Context, Nonce, Wake, raise_file_limit, random_bytes};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 fn main() -> ExitCode {
+    end_with_parent();
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
     }

@@ -8,12 +8,14 @@ use clap::CommandFactory;
 use cli::{Cli, Hidden};
 use config::ConfigError;
 use muster_proto::exit::Exit;
+use muster_proto::parent::end_with_parent;
 use muster_proto::settings::SettingsError;
 use muster_worker::program::{self, ProgramError};
 use muster_worker::{FindError, ServeError, Stopper};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    end_with_parent();
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
     }
