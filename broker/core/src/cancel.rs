@@ -40,7 +40,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         let slot = self.slots.get_mut(&slot_id);
         let slot = slot.expect("a dispatched call's slot exists");
-        let holds = |d: &Dispatched| d.call == id && d.state != DispatchedState::Abandoned;
+        let holds = |d: &Dispatched| d.call == id && d.state.holds_call();
         let at = slot.in_flight.iter().position(holds);
         let at = at.expect("a dispatched call is held by its slot");
         if self.withdraw(slot_id, at) {

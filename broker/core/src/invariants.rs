@@ -100,9 +100,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 let slot = self.slots.get(&slot);
                 let slot = slot.expect("a dispatched call's slot exists");
                 let holds = slot.in_flight.iter().filter(|d| {
-                    d.call == id
-                        && d.attempt == call.dispatches
-                        && d.state != DispatchedState::Abandoned
+                    d.call == id && d.attempt == call.dispatches && d.state.holds_call()
                 });
                 assert_eq!(holds.count(), 1, "{id}: held once by its slot");
             }

@@ -37,6 +37,7 @@ mod membership;
 mod note;
 mod outbox;
 mod overrun;
+mod probation;
 mod queue;
 mod rank;
 mod recent;

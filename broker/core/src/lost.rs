@@ -8,7 +8,7 @@
 use crate::action::Attempt;
 use crate::call::{CallState, Extra};
 use crate::event::{EndReason, Ending};
-use crate::slot::{Dispatched, DispatchedState, Mourned};
+use crate::slot::{Dispatched, Mourned};
 use crate::timer::Due;
 use crate::{Core, Failure, Outcome, Reply, Request, SlotId, WorkerId, WorkerKind};
 use muster_proto::id::CallId;
@@ -171,7 +171,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let mut charged = Vec::new();
         let mut handed_over = Vec::with_capacity(slot.in_flight.len());
         for lost in &slot.in_flight {
-            if lost.state != DispatchedState::Abandoned && self.unsend(lost) {
+            if lost.state.holds_call() && self.unsend(lost) {
                 classes.push(lost.class);
                 self.put_back(lost.call, false);
             } else {
@@ -179,7 +179,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             }
         }
         for (at, &lost) in handed_over.iter().enumerate() {
-            if lost.state == DispatchedState::Abandoned {
+            if !lost.state.holds_call() {
                 continue;
             }
             let call = self.calls.get(lost.call);

@@ -238,6 +238,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             strikes: 0,
             refused: BTreeSet::new(),
             no_json: false,
+            is_on_probation: worker.spec.kind == WorkerKind::Lane,
         };
         self.groups[slot.group].slots += 1;
         self.slots.insert(id, slot);

@@ -1,6 +1,7 @@
 //! Calls that take longer than expected, and the recall of what is parked behind them.
 
 use crate::event::WorkerKind;
+use crate::probation::PROBATION_MIN_US;
 use crate::rank::DEEP_US;
 use crate::route::is_addressed;
 use crate::slot::{Dispatched, DispatchedState, Slot};
@@ -43,6 +44,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 slot.is_overrun = true;
                 self.rank(slot_id);
                 self.recall_parked(slot_id);
+                self.doubt_fresh(slot_id);
             }
         }
     }
@@ -125,7 +127,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         let taken = slot.take(at, self.now);
         self.rank(slot_id);
-        if taken.state != DispatchedState::Abandoned {
+        if taken.state == DispatchedState::Recalled {
             self.totals.recalled += 1;
             self.enqueue(taken.call);
             // The slot it comes from is fed last, or it would have it back at once.
@@ -139,8 +141,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 #[inline]
 fn overrun_at(slot: &Slot) -> Option<MonoTime> {
     let expected_us = slot.in_flight.front()?.expected_us?;
+    let min_us = match slot.is_on_probation {
+        true => PROBATION_MIN_US,
+        false => OVERRUN_MIN_US,
+    };
     Some(
         slot.since
-            .after_micros((OVERRUN_FACTOR * expected_us).max(OVERRUN_MIN_US)),
+            .after_micros((OVERRUN_FACTOR * expected_us).max(min_us)),
     )
 }

@@ -44,6 +44,7 @@ impl Slot {
             WorkerKind::Lane => limits.lane_calls_max,
         };
         let is_full = self.is_exclusive
+            || self.is_on_probation
             || self.is_overrun
             || front.expected_us.is_none()
             || self.backlog_us > limits.parked_us_max

@@ -32,11 +32,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let at = slot.in_flight.iter().position(held);
         let Some(at) = at.filter(|_| dispatch.epoch == self.config.epoch) else {
             self.totals.fenced += 1;
+            if dispatch.epoch == self.config.epoch {
+                self.caught_up(slot_id);
+            }
             return;
         };
         let started = slot.since.max(slot.in_flight[at].at);
         let taken = slot.take(at, self.now);
         let took = service.unwrap_or_else(|| self.now.since(started));
+        slot.is_on_probation = false;
         slot.calls += 1;
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         slot.service_us = slot.service_us.saturating_add(took_us);
@@ -47,7 +51,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             worker.calls += 1;
             worker.failures += u64::from(is_failure);
         }
-        if taken.state == DispatchedState::Abandoned {
+        let is_late = match taken.state {
+            DispatchedState::Open | DispatchedState::Recalled => false,
+            DispatchedState::Doubted => !self.win_back(slot_id, taken.call, verdict),
+            DispatchedState::Abandoned => true,
+        };
+        if is_late {
             self.totals.late += 1;
         } else {
             self.take_answer(slot_id, kind, taken, took, verdict, reply);

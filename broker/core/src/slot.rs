@@ -80,6 +80,8 @@ pub(crate) struct Slot {
     pub refused: BTreeSet<ClassId>,
     /// A lane that answered JSON with something else.
     pub no_json: bool,
+    /// A lane that has answered nothing yet and may be busy with a call from before.
+    pub is_on_probation: bool,
 }
 
 /// One call on a slot.
@@ -102,8 +104,19 @@ pub(crate) enum DispatchedState {
     Open,
     /// The answer, or the call itself.
     Recalled,
+    /// The answer, if it comes first: a fresh lane is slow, so the call was given to another slot,
+    /// too.
+    Doubted,
     /// Nothing but the slot's release: the call is resolved, or runs elsewhere.
     Abandoned,
+}
+
+impl DispatchedState {
+    /// Whether the call is nowhere else and not resolved.
+    #[inline]
+    pub fn holds_call(self) -> bool {
+        matches!(self, Self::Open | Self::Recalled)
+    }
 }
 
 impl Slot {

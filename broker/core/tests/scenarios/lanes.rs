@@ -192,3 +192,86 @@ fn a_lost_lane_loses_nothing_and_waiting_calls_outlast_it() {
         .reply(21, 1, 2, 9_000)
         .says(&["k1 c1 =1", "run c2.1 s21#2"]);
 }
+
+/// Two lanes, the second of which is fresh and has the only call, of a method that takes 9 ms.
+fn fresh_lane_with_a_call() -> Story {
+    let mut story = lanes(1);
+    story.submit(1, call("m")).reply(11, 1, 1, 9_000);
+    story.submit(1, call("m")).lane(2, anything());
+    story.submit(1, call("m"));
+    story.says(&[
+        "run c1.1 s11#1",
+        "k1 c1 =1",
+        "run c2.1 s11#2",
+        "run c3.1 s21#1",
+    ]);
+    story
+}
+
+#[test]
+fn the_overrun_first_call_of_a_fresh_lane_goes_to_an_idle_one_too() {
+    let mut story = fresh_lane_with_a_call();
+    // Nobody is idle, and no answer has come: it waits for whichever is first.
+    story.wait_ms(120).says(&[]);
+    story
+        .reply(11, 2, 1, 120_000)
+        .says(&["k1 c2 =2", "run c3.2 s11#3"]);
+    story.reply(11, 3, 2, 9_000).says(&["k1 c3 =3"]);
+    // The other run of it frees its lane and is heard by nobody.
+    story.reply(21, 3, 1, 9_000).says(&[]);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c4.1 s11#4", "run c5.1 s21#2"]);
+}
+
+#[test]
+fn the_fresh_lane_may_be_first_after_all() {
+    let mut story = fresh_lane_with_a_call();
+    story.reply(11, 2, 1, 9_000).wait_ms(120);
+    story.says(&["k1 c2 =2", "run c3.2 s11#3"]);
+    story.reply(21, 3, 1, 130_000).says(&["k1 c3 =3"]);
+    story.reply(11, 3, 2, 9_000).says(&[]);
+}
+
+#[test]
+fn a_fresh_lane_that_is_lost_takes_no_doubted_call_with_it() {
+    let mut story = fresh_lane_with_a_call();
+    story.reply(11, 2, 1, 9_000).wait_ms(120);
+    story.says(&["k1 c2 =2", "run c3.2 s11#3"]);
+    story.slot_gone(21).says(&[]);
+    story.reply(11, 3, 2, 9_000).says(&["k1 c3 =3"]);
+}
+
+#[test]
+fn what_must_not_run_twice_waits_for_the_fresh_lane() {
+    let mut story = lanes(1);
+    story.submit(1, call("m")).reply(11, 1, 1, 9_000);
+    let once = muster_core::NewCall {
+        attempts_max: Some(1),
+        ..call("m")
+    };
+    story.submit(1, call("m")).lane(2, anything());
+    story.submit(1, once).reply(11, 2, 1, 9_000).lines();
+    story.wait_ms(500).says(&[]);
+    story.reply(21, 3, 1, 500_000).says(&["k1 c3 =3"]);
+}
+
+#[test]
+fn an_answer_to_a_call_from_before_ends_the_probation() {
+    let mut story = fresh_lane_with_a_call();
+    story.reply(11, 2, 1, 9_000).says(&["k1 c2 =2"]);
+    // It was the worker that had call 1 once, and begins with call 3 now.
+    story.wait_ms(90).reply(21, 1, 1, 90_000).says(&[]);
+    story.wait_ms(60).says(&[]);
+    story.reply(21, 3, 1, 60_000).says(&["k1 c3 =3"]);
+}
+
+#[test]
+fn a_fresh_lane_gets_one_call_until_it_has_answered() {
+    let mut story = lanes(1);
+    story.submit(1, call("m")).reply(11, 1, 1, 10).lines();
+    story.worker_gone(1).lane(2, anything()).lines();
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c2.1 s21#1 short"]);
+    story.reply(21, 2, 1, 10).submit(1, call("m"));
+    story.says(&["k1 c2 =2", "run c3.1 s21#2 short", "run c4.1 s21#3 short"]);
+}

@@ -340,7 +340,10 @@ impl Shadow {
             attempt > started.attempt,
             "{call}: every dispatch has a number of its own"
         );
-        assert_eq!(started.slot, None, "{call}: on one slot at a time");
+        let is_alone = started
+            .slot
+            .is_none_or(|slot| self.places.is_fresh_lane(slot));
+        assert!(is_alone, "{call}: on one slot at a time");
         started.attempt = attempt;
         started.slot = Some(slot);
         started.times += 1;

@@ -31,6 +31,8 @@ struct Slot {
     is_down: bool,
     held: Vec<Held>,
     seq: u32,
+    /// It has answered something.
+    has_answered: bool,
 }
 
 #[derive(Debug)]
@@ -120,8 +122,16 @@ impl Places {
         self.unidle(slot_id);
         let slot = self.slots.get_mut(&slot_id).expect("it was there above");
         slot.held.remove(at);
+        slot.has_answered |= !is_return;
         self.idle(slot_id);
         Some(kind)
+    }
+
+    /// A lane that has not answered yet: what it holds may be given to another slot, too.
+    pub fn is_fresh_lane(&self, slot: SlotId) -> bool {
+        self.slots.get(&slot).is_some_and(|slot| {
+            !slot.has_answered && self.workers[&slot.worker].kind == WorkerKind::Lane
+        })
     }
 
     /// A slot was asked to give a dispatch back, or to stop it.
@@ -225,6 +235,7 @@ impl Places {
             is_down: false,
             held: Vec::new(),
             seq: 0,
+            has_answered: false,
         };
         self.slots.insert(slot, entry);
         self.idle(slot);
