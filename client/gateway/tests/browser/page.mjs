@@ -28,6 +28,9 @@ async function shot(page, name) {
   }
 }
 
+/** Until there is something to see; a picture takes longer than a test. */
+const watch = (page) => page.waitForTimeout(Number(process.env.MUSTER_WATCH_MS ?? 1000));
+
 const text = (page, selector) => page.locator(selector).innerText();
 const eventually = async (what, check) => {
   const end = Date.now() + 15000;
@@ -53,6 +56,8 @@ const scenarios = {
     // Two snapshots make a rate, and a graph has something to draw.
     await eventually("a rate", async () => /^\d/.test(await text(page, "#n-rate")));
     await eventually("a line", async () => (await page.locator("#rate-graph .line.one").getAttribute("d"))?.includes("L"));
+    await watch(page);
+    await shot(page, "dashboard-light");
     // A tile tells what it runs, and more when it is clicked.
     const busy = page.locator('.tile[data-state="busy"]').first();
     assert.match(await busy.innerText(), /method_/);
@@ -101,7 +106,8 @@ const scenarios = {
       const page = await open({ colorScheme });
       await eventually("2,000 tiles", async () => (await page.locator(".tile").count()) === 2000);
       assert.equal(await page.locator("#n-workers").innerText(), "500");
-      await page.waitForTimeout(Number(process.env.MUSTER_WATCH_MS ?? 3000));
+      await watch(page);
+      if (colorScheme === "dark") await shot(page, "dashboard-dark");
       // How long the page's thread is kept by a snapshot: a click must not wait for it.
       const longest = await page.evaluate(async () => {
         let longest = 0;
@@ -118,7 +124,6 @@ const scenarios = {
       console.log(`${colorScheme}: the page was busy for at most ${Math.round(longest)} ms at a stretch`);
       await page.locator(".tile").nth(777).click();
       assert.match(await text(page, "#slot"), /node-194/);
-      await shot(page, `crowd-${colorScheme}`);
       assert.deepEqual(page.complaints, []);
       await page.close();
     }

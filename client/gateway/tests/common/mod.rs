@@ -70,7 +70,7 @@ impl FakeBroker {
                 self.status()
             }
             "broker.workers" => self.list_workers(),
-            "broker.methods" => methods(),
+            "broker.methods" => methods(self.polls.load(Ordering::Relaxed)),
             "broker.calls" => match call.params {
                 Some(params) if params.contains("failed") => failed(),
                 _ => self.running(),
@@ -100,7 +100,7 @@ impl FakeBroker {
             "slots": {"total": total, "ready": total / 4, "busy": total / 2, "starting": 0, "draining": 0, "backoff": 0},
             "calls": {
                 "queued": 321, "queued_bytes": 65_536, "running": total / 2, "admitted": 41_000 * polls,
-                "succeeded": 40_000 * polls + 900 * (polls % 7), "failed": 3 * polls, "expired": 0, "cancelled": 0,
+                "succeeded": sum_over(polls, load) as u64, "failed": 3 * polls, "expired": 0, "cancelled": 0,
                 "lost": 1, "shed": 0, "not_found": 0, "drained": 0, "retried": 4, "recalled": 0, "fenced": 0,
                 "late": 0, "bad_replies": 0, "reattached": 0,
             },
@@ -140,13 +140,38 @@ impl FakeBroker {
     }
 }
 
-fn methods() -> Value {
+/// Calls answered between two polls: some come and go.
+fn load(poll: f64) -> f64 {
+    40_000.0 + 9_000.0 * (poll / 6.0).sin() + 2_500.0 * (poll * 1.7).sin()
+}
+
+fn sum_over(polls: u64, of: impl Fn(f64) -> f64) -> f64 {
+    (0..polls).map(|poll| of(poll as f64)).sum()
+}
+
+/// What the broker tells of how long the calls of method `m` took: some are slow by turns.
+fn latency(m: usize, polls: u64) -> Value {
+    let mean_s = |poll: f64| 120e-6 * (m + 1) as f64 * (1.5 + (poll / 9.0).cos());
+    let up_to = |bound_s: f64| {
+        sum_over(polls, |poll| {
+            1_700.0 * (1.0 - (-bound_s / mean_s(poll)).exp())
+        })
+    };
+    let bounds = (0..21).map(|n| 64e-6 * f64::from(1 << n));
+    let buckets: Vec<(f64, u64)> = bounds
+        .map(|bound_s| (bound_s, up_to(bound_s) as u64))
+        .collect();
+    json!({"buckets": buckets, "sum_s": sum_over(polls, |poll| 1_700.0 * mean_s(poll)), "count": 1_700 * polls})
+}
+
+fn methods(polls: u64) -> Value {
     (0..24)
         .map(|m| {
             json!({
                 "name": format!("method_{m}"), "params": [{"name": "x", "optional": false}, {"name": "precision", "optional": true}],
                 "doc": format!("Work of kind {m}.\n\nTakes a value and how well it is to be done."), "once": false,
                 "chunks": true, "workers": 500, "slots": 2000, "queued": (m * 37) % 90, "service_us": 120.0 * (m + 1) as f64,
+                "latency": latency(m, polls),
             })
         })
         .collect()
