@@ -137,6 +137,14 @@ pub struct WorkerArgs {
     /// Never run a call of methods that fit this pattern twice; can be given more than once.
     #[arg(long, value_name = "GLOB")]
     pub once: Vec<String>,
+    /// Stand in front of a stock REP server that listens there, so that its calls are managed; can be
+    /// given more than once, for a slot each. Without methods it gets raw bodies.
+    #[arg(
+        long,
+        value_name = "ENDPOINT[,methods=a,b]",
+        conflicts_with_all = ["python", "commands", "builtin", "plain"]
+    )]
+    pub rep: Vec<String>,
     /// Serve a stock ROUTER/DEALER broker at this endpoint instead; can be given more than once.
     #[arg(long, value_name = "ENDPOINT", conflicts_with_all = ["connect", "connection"])]
     pub plain: Vec<String>,

@@ -3,7 +3,7 @@
 use crate::cli::WorkerArgs;
 use muster_proto::limits;
 use muster_worker::program::Settings;
-use muster_worker::{BrokerAddress, CommandModes, PythonSource};
+use muster_worker::{BrokerAddress, CommandModes, PythonSource, RepServers};
 use std::time::Duration;
 
 /// A flag that makes no sense.
@@ -18,7 +18,7 @@ pub struct ConfigError {
 ///
 /// # Errors
 /// [`ConfigError`].
-pub fn settings(args: WorkerArgs) -> Result<Settings, ConfigError> {
+pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
     let wrong = |flag, reason: String| Err(ConfigError { flag, reason });
     if let Some(slots) = args
         .slots
@@ -61,7 +61,18 @@ pub fn settings(args: WorkerArgs) -> Result<Settings, ConfigError> {
             runtime_dir: args.runtime_dir,
         },
     };
-    let builtin = args.builtin || (args.python.is_empty() && args.commands.is_empty());
+    let rep = match RepServers::parse(&args.rep) {
+        Ok(rep) => rep,
+        Err(error) => return wrong("--rep", error.to_string()),
+    };
+    if rep.is_some() {
+        // Of the user's settings: what is typed beside it is refused.
+        args.python.clear();
+        args.commands.clear();
+        args.builtin = false;
+    }
+    let is_bare = args.python.is_empty() && args.commands.is_empty() && rep.is_none();
+    let builtin = args.builtin || is_bare;
     let python = (!args.python.is_empty()).then_some(PythonSource {
         modules: args.python,
         prefix: args.prefix,
@@ -80,6 +91,7 @@ pub fn settings(args: WorkerArgs) -> Result<Settings, ConfigError> {
         },
         once: args.once,
         plain: args.plain,
+        rep,
         grace,
     })
 }
@@ -100,6 +112,7 @@ mod tests {
         assert!(read(&[]).unwrap().builtin);
         assert!(!read(&["--python", "operator"]).unwrap().builtin);
         assert!(!read(&["--command", "wc=wc -w"]).unwrap().builtin);
+        assert!(!read(&["--rep", "tcp://h:5555"]).unwrap().builtin);
         assert!(
             read(&["--python", "operator", "--builtin"])
                 .unwrap()
@@ -115,6 +128,7 @@ mod tests {
             (&["--grace=-1"], "--grace"),
             (&["--prefix", "x."], "--prefix"),
             (&["--stdin"], "--stdin"),
+            (&["--rep", "5555"], "--rep"),
         ] {
             assert_eq!(read(flags).unwrap_err().flag, flag, "{flags:?}");
         }

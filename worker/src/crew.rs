@@ -4,6 +4,7 @@ use crate::call_error::Origin;
 use crate::plain::PlainSlot;
 use crate::python::{self, Python};
 use crate::registry::Registry;
+use crate::rep::RepServers;
 use crate::slot::{Desk, Slot, SlotSpec};
 use crate::slot_handle::{SlotHandle, ThreadSlot};
 use crate::slot_orders::SlotProgram;
@@ -20,6 +21,8 @@ pub(crate) struct Crew {
     pub python: Option<python::Source>,
     /// Endpoints of other brokers at which slots are stock REP sockets; empty: managed slots.
     pub plain: Vec<String>,
+    /// The stock servers that run the calls, one behind each slot; empty: the slots do.
+    pub rep: Option<RepServers>,
     pub placement: Placement,
 }
 
@@ -85,6 +88,10 @@ impl Crew {
             registry: Arc::clone(&self.registry),
             python: self.python.clone(),
             first_child,
+            rep: self
+                .rep
+                .as_ref()
+                .and_then(|servers| servers.of_slot(number)),
             desk,
         }
     }
@@ -100,7 +107,7 @@ impl Crew {
         spec: SlotSpec,
     ) -> Result<Box<dyn FnOnce() -> Result<(), SocketError> + Send>, SocketError> {
         if self.plain.is_empty() {
-            let slot = Slot::new(context, spec);
+            let slot = Slot::new(context, spec)?;
             return Ok(Box::new(move || slot.run()));
         }
         let slot = PlainSlot::new(&context, spec, &self.plain)?;

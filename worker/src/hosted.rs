@@ -32,6 +32,7 @@ pub(crate) fn run() -> Result<(), ProgramError> {
         registry,
         python: program.python,
         plain: program.plain,
+        rep: None,
         placement: Placement::Threads,
     };
     let context = Context::new(1)?;

@@ -43,6 +43,7 @@ mod plain;
 pub mod program;
 mod python;
 mod registry;
+mod rep;
 mod slot;
 mod slot_handle;
 mod slot_orders;
@@ -64,6 +65,8 @@ pub use params::{Arguments, Params};
 #[doc(hidden)]
 pub use python::{LoadFailure, Source as PythonSource, StartError};
 pub use registry::RegistryError;
+#[doc(hidden)]
+pub use rep::{RepError, RepServers};
 pub use stopper::Stopper;
 pub use supervisor::ServeError;
 pub use worker::{Serving, Worker, WorkerError};

@@ -46,6 +46,7 @@ impl PlainSlot {
             registry,
             python,
             first_child,
+            rep: _,
             desk,
         } = spec;
         let socket = Socket::open(context, Kind::Rep, &Profile::DataLink)?;
@@ -228,7 +229,7 @@ impl PlainSlot {
                     let is_stopped = || self.desk.is_stopped();
                     command.run(params, &context, &self.desk.wake, &is_stopped, &mut result)
                 }
-                Runs::Python => unreachable!("handled above"),
+                Runs::Python | Runs::Rep => unreachable!("not in a plain slot"),
             })
             .map_err(|error| error.to_rpc(&self.origin))?;
         Ok((result, context.attached.take()))

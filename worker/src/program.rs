@@ -7,6 +7,7 @@ use crate::command::{CommandError, CommandFunction, CommandModes};
 use crate::crew::{Crew, Placement, SlotError};
 use crate::python::{self, Python, StartError};
 use crate::registry::{Registry, RegistryError, Runs};
+use crate::rep::RepServers;
 use crate::slot_orders::SlotProgram;
 use crate::stopper::Stopper;
 use crate::supervisor::{ServeError, Supervisor};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub once: Vec<String>,
     /// Endpoints of stock brokers; empty: a Muster broker.
     pub plain: Vec<String>,
+    /// Stock servers that run the calls instead of the slots.
+    pub rep: Option<RepServers>,
     /// How long what runs may go on when the worker drains.
     pub grace: Duration,
 }
@@ -108,6 +111,9 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
         first_child = Some(child);
     }
     let mut registry = registry_of(&program)?;
+    for method in settings.rep.iter().flat_map(RepServers::methods) {
+        registry.add(method, Runs::Rep)?;
+    }
     for pattern in registry.set_once(&settings.once) {
         log::warn!("worker={name}: no method fits --once {pattern}");
     }
@@ -118,6 +124,7 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
         registry: Arc::new(registry),
         python: settings.python,
         plain: settings.plain,
+        rep: settings.rep.clone(),
         // Rust functions can only be ended with their process; the others have one anyway.
         placement: match has_native {
             true => Placement::Processes(Box::new(program)),
@@ -139,7 +146,10 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
             crew.plain.join(", ")
         );
     }
-    let slots = settings.slots.unwrap_or_else(slots_default);
+    let slots = match &settings.rep {
+        Some(servers) => servers.count(),
+        None => settings.slots.unwrap_or_else(slots_default),
+    };
     let supervisor = Supervisor::new(context, crew, finder, slots, settings.grace, stopper)?;
     Ok(supervisor.run(first_child)?)
 }

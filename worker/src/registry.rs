@@ -18,6 +18,8 @@ pub(crate) enum Runs {
     Command(CommandFunction),
     /// In the slot's Python child.
     Python,
+    /// In the slot's stock REP server.
+    Rep,
 }
 
 /// A function on offer.
@@ -69,6 +71,7 @@ impl Runs {
             Runs::Native(_) => "a Rust function",
             Runs::Command(_) => "a command",
             Runs::Python => "a Python function",
+            Runs::Rep => "a REP server",
         }
     }
 }

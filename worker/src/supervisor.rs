@@ -8,6 +8,7 @@ use crate::backoff::Backoff;
 use crate::control::{Control, ControlEvent};
 use crate::crew::{Crew, SlotError};
 use crate::python::Python;
+use crate::rep::RepServers;
 use crate::slot::{LinkOrder, Phase};
 use crate::slot_handle::SlotHandle;
 use crate::slot_process::ProcessEvent;
@@ -80,7 +81,7 @@ impl Supervisor {
             slots,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: crew.registry.methods(),
-            raw: false,
+            raw: crew.rep.as_ref().is_some_and(RepServers::takes_raw),
             allow_run: false,
             allow_apply: false,
         };
@@ -258,7 +259,12 @@ impl Supervisor {
 
     /// Has so many slots. Those with the highest numbers go first.
     fn resize(&mut self, wanted: u32) -> Result<(), ServeError> {
-        let wanted = wanted.clamp(1, limits::WORKER_SLOTS_MAX);
+        let slots_max = match &self.crew.rep {
+            // A server behind each slot, and no more than there are.
+            Some(servers) => servers.count(),
+            None => limits::WORKER_SLOTS_MAX,
+        };
+        let wanted = wanted.clamp(1, slots_max);
         if self.leaving != Leaving::No || wanted == self.control.registration().slots {
             return Ok(());
         }

@@ -204,6 +204,7 @@ impl Worker {
             registry: Arc::new(registry),
             python: None,
             plain: Vec::new(),
+            rep: None,
             placement: Placement::Threads,
         };
         let context = Context::new(1)?;

@@ -11,6 +11,7 @@ mod inbox;
 mod joining;
 mod own_calls;
 mod python_calls;
+mod rep;
 mod replies;
 
 pub(crate) use desk::{Desk, LinkOrder, Phase};
@@ -27,6 +28,7 @@ use muster_proto::rpc::RpcError;
 use muster_proto::socket::{Context, Frame, Interest, PollItem, SocketError, poll};
 use muster_proto::worker::{Command, flag};
 use python_calls::Outstanding;
+use rep::RepServer;
 use replies::Replies;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub(crate) struct SlotSpec {
     pub python: Option<python::Source>,
     /// A child that has loaded its modules already.
     pub first_child: Option<Python>,
+    /// The stock server that runs its calls.
+    pub rep: Option<String>,
     pub desk: Arc<Desk>,
 }
 
@@ -60,6 +64,8 @@ pub(crate) struct Slot {
     joining: Joining,
     /// The Python child, if some function needs one.
     keeper: Option<Keeper>,
+    /// The server that runs all its calls, if there is one.
+    rep: Option<RepServer>,
     /// The broker was told that the child is gone, and not yet that its successor is up.
     is_down: bool,
     inbox: Inbox,
@@ -79,7 +85,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub fn new(context: Context, spec: SlotSpec) -> Self {
+    ///
+    /// # Errors
+    /// When its server's endpoint can't be used.
+    pub fn new(context: Context, spec: SlotSpec) -> Result<Self, SocketError> {
         let SlotSpec {
             number,
             label,
@@ -87,10 +96,12 @@ impl Slot {
             registry,
             python,
             first_child,
+            rep,
             desk,
         } = spec;
+        let rep = rep.map(|endpoint| RepServer::open(&context, &endpoint));
         let keeper = python.map(|source| Keeper::new(source, number, label.clone(), first_child));
-        Slot {
+        Ok(Slot {
             number,
             joining: Joining::new(context, number, label.clone()),
             label,
@@ -99,6 +110,7 @@ impl Slot {
             registry,
             desk,
             keeper,
+            rep: rep.transpose()?,
             is_down: false,
             inbox: Inbox::default(),
             frames: Vec::new(),
@@ -107,7 +119,7 @@ impl Slot {
             result: Vec::new(),
             last_end: None,
             quiet_since: Instant::now(),
-        }
+        })
     }
 
     /// Serves until the desk says to end.
@@ -126,6 +138,7 @@ impl Slot {
                 Phase::Stop => break,
             }
             if self.inbox.is_empty() && !self.receive()? {
+                self.keep_rep()?;
                 self.keep_python()?;
                 // It may have come while a child was started, and the wake with it is used up.
                 if !self.desk.has_news() {
@@ -167,9 +180,10 @@ impl Slot {
                 self.tell_ready()?;
             }
         }
-        let pid = match &self.keeper {
-            None => self.origin.pid,
-            Some(keeper) => keeper.pid(),
+        let pid = match (&self.keeper, &self.rep) {
+            (Some(keeper), _) => keeper.pid(),
+            (None, Some(rep)) if !rep.is_up() => 0,
+            (None, _) => self.origin.pid,
         };
         if pid != 0 && !self.desk.is_suspended() && self.joining.is_due() {
             // Nothing of the time before concerns the broker any more. First this, then the join:
@@ -220,6 +234,13 @@ impl Slot {
         while let Some(call) = self.inbox.front() {
             if self.desk.has_news() {
                 return Ok(());
+            }
+            if self.rep.is_some() {
+                self.run_rep_call()?;
+                if self.is_down {
+                    return Ok(());
+                }
+                continue;
             }
             let method = self.inbox.method(call);
             let found = match call.flags & flag::RAW {
@@ -287,7 +308,7 @@ impl Slot {
             return Ok(());
         }
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let mut items = Vec::with_capacity(7);
+        let mut items = Vec::with_capacity(9);
         if let Some(python) = self.keeper.as_ref().and_then(Keeper::python_ref) {
             items.extend(python.poll_items());
         }
@@ -295,6 +316,9 @@ impl Slot {
         items.push(PollItem::fd(&self.desk.wake, Interest::Read));
         self.joining
             .add_poll_items(&mut items, calls, self.replies.is_blocked())?;
+        if let Some(rep) = &self.rep {
+            items.extend(rep.poll_items());
+        }
         poll(&mut items, timeout)?;
         let child = (child_items > 0).then(|| python::readiness(&items));
         let (is_woken, link) = (items[child_items].is_readable(), &items[child_items + 1..]);

@@ -128,7 +128,7 @@ impl Slot {
                             .run(body, &context, &desk.wake, &is_stopped, result)
                             .map(|()| 1)
                     }
-                    Runs::Python => unreachable!("these go to the Python child"),
+                    Runs::Python | Runs::Rep => unreachable!("these run elsewhere"),
                 }
             }),
         };

@@ -311,7 +311,8 @@ impl Slot {
         self.replace_child("overran the timeout of its items")
     }
 
-    fn tell_lost(&mut self, lost: &SlotLost) -> Result<(), SocketError> {
+    /// What ran the slot's calls is gone, and they are lost with it.
+    pub(super) fn tell_lost(&mut self, lost: &SlotLost) -> Result<(), SocketError> {
         for call in self.outstanding.drain(..) {
             self.desk.gate.end(call.seq);
         }

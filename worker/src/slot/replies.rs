@@ -66,6 +66,28 @@ impl Replies {
         reply.pack(&mut self.packed);
     }
 
+    /// Adds the answer to a raw body, as it is.
+    pub fn push_raw(&mut self, head: ReplyHead, body: Frame, attachments: Vec<Frame>) {
+        let is_large = body.len() >= OWN_FRAME_BYTES;
+        let (body, own) = if is_large {
+            let len = body.len() as u32;
+            (Bytes::OwnFrame { start: 0, len }, Some(body))
+        } else {
+            (Bytes::Inline(&body), None)
+        };
+        let reply = Reply {
+            dispatch: head.dispatch,
+            service_us: head.service_us,
+            items: head.items,
+            flags: flag::RAW,
+            attachments: attachments.len() as u8,
+            body,
+        };
+        reply.pack(&mut self.packed);
+        self.frames.extend(own);
+        self.frames.extend(attachments);
+    }
+
     /// Whether no reply waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.packed.is_empty()
