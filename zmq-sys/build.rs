@@ -4,9 +4,17 @@
 //! no defines: its library times with the wall clock and sets no TCP keepalive. `cc` takes extra
 //! flags from `CXXFLAGS`, so the defines travel there. libsodium (CURVE) comes from
 //! `libsodium-sys-stable`, which builds the tarball it carries: nothing is downloaded.
+//!
+//! Then the few files that `patch.rs` changes are compiled again and take the place of the released
+//! ones in the static library.
+
+#[path = "patch.rs"]
+mod patch;
 
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What `configure` would have found on Linux (glibc and musl alike), beyond what `zeromq-src` defines.
 const LINUX: &[&str] = &[
@@ -65,12 +73,108 @@ const FREEBSD: &[&str] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=patch.rs");
+    println!("cargo:rerun-if-changed=patches");
 
+    let out = PathBuf::from(required("OUT_DIR"));
+    // `zeromq-src` copies nothing over what is there: the next run must find no changed sources.
+    let copied = out.join("source");
+    if copied.exists() {
+        fs::remove_dir_all(&copied).unwrap_or_else(|error| panic!("{}: {error}", copied.display()));
+    }
     append_to_cxxflags(platform_defines(&required("CARGO_CFG_TARGET_OS")));
     zeromq_src::Build::new()
         .enable_draft(true)
         .with_libsodium(Some(libsodium()))
         .build();
+
+    // It leaves there what it compiled.
+    let sources = copied.join("src");
+    patch::apply(&sources).unwrap_or_else(|error| panic!("{error}"));
+    replace(&out.join("lib").join("libzmq.a"), compile(&out, &sources));
+}
+
+/// Compiles the changed files as `zeromq-src` compiled the released ones.
+fn compile(out: &Path, sources: &Path) -> Vec<PathBuf> {
+    let target_os = required("CARGO_CFG_TARGET_OS");
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++11")
+        .warnings(false)
+        .include(sources)
+        .include(sources.with_file_name("include"))
+        // `platform.hpp`, empty.
+        .include(out)
+        .include(required("DEP_SODIUM_INCLUDE"))
+        .out_dir(out.join("patched"))
+        .files(
+            patch::RECOMPILED
+                .iter()
+                .map(|name| sources.join(name).with_extension("cpp")),
+        );
+    let common = [
+        "ZMQ_BUILD_DRAFT_API",
+        "ZMQ_USE_CV_IMPL_STL11",
+        "ZMQ_STATIC",
+        "ZMQ_USE_BUILTIN_SHA1",
+        "ZMQ_HAVE_WS",
+        "ZMQ_USE_LIBSODIUM",
+        "ZMQ_HAVE_CURVE",
+        "ZMQ_POLL_BASED_ON_POLL",
+        "ZMQ_HAVE_IPC",
+        "HAVE_STRNLEN",
+        "ZMQ_HAVE_UIO",
+        "ZMQ_HAVE_STRUCT_SOCKADDR_UN",
+    ];
+    let own: &[&str] = match target_os.as_str() {
+        "linux" => &["ZMQ_HAVE_LINUX", "ZMQ_IOTHREAD_POLLER_USE_EPOLL"],
+        _ => &["ZMQ_IOTHREAD_POLLER_USE_KQUEUE"],
+    };
+    // `ZMQ_HAVE_STRLCPY` is left out: none of these files copies strings.
+    for define in common.iter().chain(own) {
+        build.define(define, "1");
+    }
+    build.compile_intermediates()
+}
+
+/// Puts the objects in the place of those of the same source.
+fn replace(library: &Path, objects: Vec<PathBuf>) {
+    let archiver = || {
+        let found = cc::Build::new().get_archiver();
+        let mut command = Command::new(found.get_program());
+        command.envs(
+            found
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command
+    };
+    let listed = run(archiver().arg("t").arg(library));
+    let members: Vec<&str> = listed
+        .lines()
+        .filter(|member| {
+            let source = member.trim_end_matches(".o").rsplit('-').next();
+            source.is_some_and(|source| patch::RECOMPILED.contains(&source))
+        })
+        .collect();
+    assert_eq!(
+        members.len(),
+        patch::RECOMPILED.len(),
+        "{} has other members than expected: {members:?}",
+        library.display()
+    );
+    run(archiver().arg("d").arg(library).args(&members));
+    run(archiver().arg("rcs").arg(library).args(objects));
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn platform_defines(target_os: &str) -> &'static [&'static str] {

@@ -1,0 +1,338 @@
+//! What Muster's changes to libzmq are for: peers made of bytes, against a ROUTER.
+
+use std::ffi::{CString, c_int, c_void};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use zmq_sys::{ZMQ_LAST_ENDPOINT, ZMQ_LINGER, ZMQ_MAXMSGSIZE, ZMQ_RCVTIMEO, ZMQ_ROUTER};
+
+/// Waits end far earlier; this is the limit for a machine under extreme load.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MESSAGE_BYTES_MAX: i64 = 1 << 20;
+
+const MORE: u8 = 1;
+const LONG: u8 = 2;
+const COMMAND: u8 = 4;
+
+/// A ROUTER in a context of its own.
+struct Router {
+    context: *mut c_void,
+    socket: *mut c_void,
+}
+
+impl Router {
+    fn bind(endpoint: &str) -> (Self, String) {
+        // SAFETY: the context and the socket are fresh and live until drop; options have the
+        // types that libzmq expects.
+        unsafe {
+            let context = zmq_sys::zmq_ctx_new();
+            let socket = zmq_sys::zmq_socket(context, ZMQ_ROUTER as c_int);
+            let router = Router { context, socket };
+            router.set(ZMQ_MAXMSGSIZE, &MESSAGE_BYTES_MAX.to_ne_bytes());
+            router.set(ZMQ_LINGER, &0i32.to_ne_bytes());
+            let patience_ms = PATIENCE.as_millis() as i32;
+            router.set(ZMQ_RCVTIMEO, &patience_ms.to_ne_bytes());
+            let bound = router.and_bind(endpoint);
+            (router, bound)
+        }
+    }
+
+    fn and_bind(&self, endpoint: &str) -> String {
+        let endpoint = CString::new(endpoint).unwrap();
+        let mut bound = [0u8; 256];
+        let mut size = bound.len();
+        // SAFETY: the socket lives; the string ends in NUL; the buffer has room for `size` bytes.
+        unsafe {
+            assert_eq!(zmq_sys::zmq_bind(self.socket, endpoint.as_ptr()), 0);
+            let option = ZMQ_LAST_ENDPOINT as c_int;
+            let status = zmq_sys::zmq_getsockopt(
+                self.socket,
+                option,
+                bound.as_mut_ptr().cast(),
+                &raw mut size,
+            );
+            assert_eq!(status, 0);
+        }
+        String::from_utf8(bound[..size - 1].to_vec()).unwrap()
+    }
+
+    fn set(&self, option: u32, value: &[u8]) {
+        // SAFETY: the socket lives; libzmq checks the size.
+        let status = unsafe {
+            let value_at = value.as_ptr().cast();
+            zmq_sys::zmq_setsockopt(self.socket, option as c_int, value_at, value.len())
+        };
+        assert_eq!(status, 0);
+    }
+
+    /// The sizes of the next message's frames, the routing id's first.
+    fn sizes(&self) -> Vec<c_int> {
+        let mut sizes = Vec::new();
+        let mut buffer = [0u8; 16];
+        loop {
+            // SAFETY: the socket lives; the buffer has room for `len` bytes; the size is cut.
+            let (size, more) = unsafe {
+                let at = buffer.as_mut_ptr().cast();
+                let size = zmq_sys::zmq_recv(self.socket, at, buffer.len(), 0);
+                assert!(size >= 0, "no message came");
+                let mut more: c_int = 0;
+                let mut len = size_of::<c_int>();
+                let option = zmq_sys::ZMQ_RCVMORE as c_int;
+                let to = (&raw mut more).cast();
+                zmq_sys::zmq_getsockopt(self.socket, option, to, &raw mut len);
+                (size, more)
+            };
+            sizes.push(size);
+            if more == 0 {
+                return sizes;
+            }
+        }
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // SAFETY: the last use of both.
+        unsafe {
+            zmq_sys::zmq_close(self.socket);
+            zmq_sys::zmq_ctx_term(self.context);
+        }
+    }
+}
+
+fn connect(endpoint: &str) -> TcpStream {
+    let stream = TcpStream::connect(endpoint.trim_start_matches("tcp://")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = match u8::try_from(body.len()) {
+        Ok(len) => vec![flags, len],
+        Err(_) => {
+            let mut head = vec![flags | LONG];
+            head.extend_from_slice(&(body.len() as u64).to_be_bytes());
+            head
+        }
+    };
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn property(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![name.len() as u8];
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(value);
+    bytes
+}
+
+/// What a DEALER of ZMTP 3 says first, with these metadata beyond its type.
+fn hello(metadata: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0];
+    bytes.extend_from_slice(b"NULL");
+    bytes.resize(64, 0);
+    let mut ready = b"\x05READY".to_vec();
+    ready.extend_from_slice(&property(b"Socket-Type", b"DEALER"));
+    ready.extend_from_slice(metadata);
+    bytes.extend_from_slice(&frame(COMMAND, &ready));
+    bytes
+}
+
+/// A DEALER as it should be: it has read greeting and READY before it sends a message.
+fn greeted(endpoint: &str, metadata: &[u8]) -> TcpStream {
+    let mut stream = connect(endpoint);
+    stream.write_all(&hello(metadata)).unwrap();
+    stream.read_exact(&mut [0; 64 + 2 + 41]).unwrap();
+    stream
+}
+
+/// Writes until the other side hangs up, at most so many times.
+fn is_cut_while_writing(stream: &mut TcpStream, bytes: &[u8], times_max: usize) -> bool {
+    (0..times_max).any(|_| stream.write_all(bytes).is_err())
+}
+
+/// Whether the other side hangs up instead of taking what we say.
+fn is_hung_up(stream: &mut impl Read) -> bool {
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn a_message_that_never_ends_costs_its_sender_the_link() {
+    let (router, endpoint) = Router::bind("tcp://127.0.0.1:*");
+    for body in [vec![7; 64 << 10], vec![]] {
+        let mut stranger = connect(&endpoint);
+        stranger.write_all(&hello(b"")).unwrap();
+        let frames = frame(MORE, &body).repeat(1024);
+        // A thousand times what may be kept, at least.
+        assert!(is_cut_while_writing(&mut stranger, &frames, 64 << 10));
+    }
+    // And the next one is served.
+    let mut honest = greeted(&endpoint, b"");
+    honest.write_all(&frame(0, b"hello")).unwrap();
+    assert_eq!(router.sizes(), [5, 5]);
+}
+
+#[test]
+fn messages_within_the_cap_are_taken_for_ever() {
+    let (router, endpoint) = Router::bind("tcp://127.0.0.1:*");
+    let mut honest = greeted(&endpoint, b"");
+    let half = vec![1; 500_000];
+    for _ in 0..20 {
+        honest.write_all(&frame(MORE, &half)).unwrap();
+        honest.write_all(&frame(0, &half)).unwrap();
+        assert_eq!(router.sizes(), [5, 500_000, 500_000]);
+        honest.write_all(&frame(0, &vec![2; 1 << 20])).unwrap();
+        assert_eq!(router.sizes(), [5, 1 << 20]);
+    }
+    // The two halves and this are over it together.
+    honest.write_all(&frame(MORE, &half)).unwrap();
+    honest.write_all(&frame(MORE, &half)).unwrap();
+    let _ = honest.write_all(&frame(0, &half));
+    assert!(is_hung_up(&mut honest));
+}
+
+#[test]
+fn an_id_like_those_that_the_router_draws_or_longer_than_zmtp_allows_is_refused() {
+    let (router, endpoint) = Router::bind("tcp://127.0.0.1:*");
+    let refused: [&[u8]; 4] = [b"\0", b"\0abcd", &[b'x'; 256], &[b'x'; 40_000]];
+    for id in refused {
+        let mut stranger = connect(&endpoint);
+        let _ = stranger.write_all(&hello(&property(b"Identity", id)));
+        assert!(is_hung_up(&mut stranger), "{} bytes", id.len());
+    }
+    let mut stranger = connect(&endpoint);
+    let _ = stranger.write_all(&hello(&property(b"X-Load", &[b'x'; 70_000])));
+    assert!(is_hung_up(&mut stranger));
+
+    let mut honest = greeted(&endpoint, &property(b"Identity", &[b'x'; 255]));
+    honest.write_all(&frame(0, b"hello")).unwrap();
+    // The buffer of `sizes` is small; the size is told whole.
+    assert_eq!(router.sizes(), [255, 5]);
+}
+
+#[test]
+fn an_older_peers_reserved_id_is_refused_too() {
+    let (router, endpoint) = Router::bind("tcp://127.0.0.1:*");
+    // ZMTP 2: signature, revision 1, DEALER; then the id as a message.
+    let greeting = [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 1, 5];
+    for id in [&b"\0abcd"[..], &[b'x'; 256]] {
+        let mut stranger = connect(&endpoint);
+        let _ = stranger.write_all(&greeting);
+        let _ = stranger.write_all(&frame(0, id));
+        assert!(is_hung_up(&mut stranger), "{} bytes", id.len());
+    }
+    let mut honest = connect(&endpoint);
+    honest.write_all(&greeting).unwrap();
+    honest.write_all(&frame(0, b"me")).unwrap();
+    // Signature, version and type, and an id of no bytes.
+    honest.read_exact(&mut [0; 12 + 2]).unwrap();
+    honest.write_all(&frame(0, b"hello")).unwrap();
+    assert_eq!(router.sizes(), [2, 5]);
+}
+
+/// Kills the process of a role when the test ends, however it ends.
+struct Role(Child);
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Listens with room for eight descriptors more, until its input ends.
+#[test]
+#[ignore = "a role that another test starts"]
+fn listen_with_few_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = format!("ipc://{}/s", folder.path().display());
+    let (router, endpoint) = Router::bind("tcp://127.0.0.1:*");
+    router.and_bind(&local);
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let limit = libc::rlimit {
+        rlim_cur: open + 8,
+        rlim_max: open + 8,
+    };
+    // SAFETY: sets this process's own limit.
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
+        0
+    );
+    println!("endpoints {endpoint} {local}");
+    let mut rest = String::new();
+    std::io::stdin().read_to_string(&mut rest).unwrap();
+}
+
+/// Whether a peer that says nothing gets the listener's greeting or is hung up on.
+fn is_admitted(stream: &mut impl Read) -> bool {
+    let greeted = stream.read_exact(&mut [0; 10]);
+    let kind = greeted.as_ref().err().map(std::io::Error::kind);
+    assert_ne!(
+        kind,
+        Some(std::io::ErrorKind::WouldBlock),
+        "it is left waiting"
+    );
+    greeted.is_ok()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_limit_of_open_files_costs_newcomers_their_link_and_nothing_else() {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture"])
+        .arg("listen_with_few_descriptors")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut role = Role(child);
+    let line = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| Some(line.split_once("endpoints ")?.1.to_owned()))
+        .expect("the role says where it listens");
+    let (tcp, local) = line.split_once(' ').unwrap();
+    let path = local.trim_start_matches("ipc://");
+    let open_local = || {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+
+    // Each of these is either greeted or hung up on: none is left waiting, and nothing ends.
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..16 {
+        let mut stream = open_local();
+        match is_admitted(&mut stream) {
+            true => held.push(stream),
+            false => refused += 1,
+        }
+        let mut stream = connect(tcp);
+        refused += u32::from(!is_admitted(&mut stream) && role.0.try_wait().unwrap().is_none());
+    }
+    assert!((1..=12).contains(&held.len()), "{} were held", held.len());
+    assert!(refused >= 8, "{refused} were refused");
+
+    // When they are gone there is room again, at both doors.
+    drop(held);
+    let start = Instant::now();
+    while !is_admitted(&mut open_local()) || !is_admitted(&mut connect(tcp)) {
+        assert!(start.elapsed() < PATIENCE, "nobody is let in any more");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(role.0.try_wait().unwrap().is_none());
+}
