@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod joblog;
 mod output;
 mod process;
 mod progress;

@@ -4,13 +4,18 @@ use crate::answer::{Answer, Reply};
 use crate::completions::Completions;
 use crate::error::Error;
 use crate::handle::Handle;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// What a call ends with.
 pub type Outcome = Result<Answer, Error>;
 
 /// A call under way. Dropping it does not stop the call; [`Pending::cancel`] does.
+///
+/// It is a [`Future`], too, for whatever executor the program uses.
 #[derive(Clone)]
 pub struct Pending {
     pub(crate) id: u64,
@@ -39,9 +44,28 @@ impl Pending {
         self.promise.lock().outcome.is_some()
     }
 
+    /// Gives the outcome to `done`: now if it is there, else on the client's own thread, which
+    /// `done` must not keep.
+    pub fn when_done(&self, done: impl FnOnce(Outcome) + Send + 'static) {
+        self.promise.observe(Box::new(done));
+    }
+
     /// Asks the broker to cancel the call, which then ends as cancelled, unless it has ended.
     pub fn cancel(&self) {
         self.handle.cancel(self.id);
+    }
+}
+
+impl Future for Pending {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(outcome) = self.wait_timeout(Duration::ZERO) {
+            return Poll::Ready(outcome);
+        }
+        let waker = context.waker().clone();
+        self.when_done(move |_| waker.wake());
+        Poll::Pending
     }
 }
 
@@ -49,7 +73,8 @@ impl Pending {
 pub fn as_completed(calls: &[Pending]) -> impl Iterator<Item = (usize, Outcome)> + use<> {
     let queue = Arc::new(Completions::default());
     for (place, call) in calls.iter().enumerate() {
-        call.promise.observe(&queue, place);
+        let queue = Arc::clone(&queue);
+        call.when_done(move |_| queue.push(place));
     }
     let calls = calls.to_vec();
     (0..calls.len()).map(move |_| {
@@ -70,29 +95,41 @@ pub(crate) struct Promise {
 #[derive(Default)]
 struct State {
     outcome: Option<Outcome>,
-    observers: Vec<(Arc<Completions<usize>>, usize)>,
+    observers: Vec<Observer>,
 }
+
+/// Gets the outcome once.
+type Observer = Box<dyn FnOnce(Outcome) + Send>;
 
 impl Promise {
     pub(crate) fn resolve(&self, reply: Result<Reply, Error>) {
         // Reading the reply is work for this thread, so it happens before the lock.
         let outcome = reply.and_then(Answer::read);
         let mut state = self.lock();
-        if state.outcome.is_none() {
-            state.outcome = Some(outcome);
-            for (queue, place) in state.observers.drain(..) {
-                queue.push(place);
-            }
-            self.done.notify_all();
+        if state.outcome.is_some() {
+            return;
+        }
+        let observers: Vec<_> = std::mem::take(&mut state.observers)
+            .into_iter()
+            .map(|observer| (observer, outcome.clone()))
+            .collect();
+        state.outcome = Some(outcome);
+        self.done.notify_all();
+        // An observer may ask this very promise.
+        drop(state);
+        for (observer, outcome) in observers {
+            observer(outcome);
         }
     }
 
-    fn observe(&self, queue: &Arc<Completions<usize>>, place: usize) {
+    fn observe(&self, observer: Observer) {
         let mut state = self.lock();
-        if state.outcome.is_some() {
-            queue.push(place);
-        } else {
-            state.observers.push((Arc::clone(queue), place));
+        match state.outcome.clone() {
+            None => state.observers.push(observer),
+            Some(outcome) => {
+                drop(state);
+                observer(outcome);
+            }
         }
     }
 

@@ -199,3 +199,33 @@ fn a_deadline_ends_a_call_even_if_the_broker_forgets_it() {
     assert!(matches!(outcome, Err(Error::Timeout(timeout)) if timeout.as_millis() == 5));
     assert_eq!(broker.seen()[0].meta.timeout_ms, Some(5));
 }
+
+#[test]
+fn a_call_under_way_is_a_future_and_tells_those_who_asked() {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let broker = FakeBroker::start(folder.path(), 1, echo);
+    let client = Client::connect(&broker.target()).unwrap();
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut pending = client.submit(Call::new("echo", &[7]).unwrap()).unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    pending.when_done(move |outcome| sender.send(outcome.unwrap().text().to_owned()).unwrap());
+    let answer = loop {
+        match Future::poll(std::pin::Pin::new(&mut pending), &mut context) {
+            std::task::Poll::Ready(outcome) => break outcome.unwrap(),
+            std::task::Poll::Pending => std::thread::park_timeout(Duration::from_secs(20)),
+        }
+    };
+    assert_eq!(answer.text(), "[7]");
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), "[7]");
+    // Asked afterwards, it tells at once.
+    let (sender, told) = std::sync::mpsc::channel();
+    pending.when_done(move |outcome| sender.send(outcome.is_ok()).unwrap());
+    assert!(told.try_recv().unwrap());
+}

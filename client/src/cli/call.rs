@@ -1,6 +1,7 @@
 //! What the commands that make calls take.
 
 use super::duration;
+use super::run::JoblogArgs;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,6 +100,8 @@ pub struct MapArgs {
     /// How long to wait for a broker that went away, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = duration, default_value = "60")]
     pub reconnect: Duration,
+    #[command(flatten)]
+    pub joblog: JoblogArgs,
     /// Draw no progress bar
     #[arg(long)]
     pub no_progress: bool,

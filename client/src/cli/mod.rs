@@ -3,14 +3,18 @@
 mod call;
 mod care;
 mod gateway;
+mod logs;
 mod manual;
+mod run;
 mod up;
 mod watch;
 
 pub use call::{CallArgs, MapArgs};
 pub use care::{CallIdArgs, DownArgs, DrainArgs, ReloadArgs, ScaleArgs, WaitArgs, WorkerCommand};
 pub use gateway::GatewayArgs;
+pub use logs::LogsArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use run::RunArgs;
 pub use up::UpArgs;
 pub use watch::{CallsArgs, HelpArgs, MethodsArgs, StatusArgs, WorkersArgs};
 
@@ -159,6 +163,8 @@ pub enum Command {
     Call(CallArgs),
     /// Apply a method to every line of a file or of standard input
     Map(MapArgs),
+    /// Run a command for each item, on workers that allow it
+    Run(RunArgs),
     /// List the methods on offer
     Methods(MethodsArgs),
     /// Show a method's signature and documentation
@@ -184,6 +190,8 @@ pub enum Command {
     Scale(ScaleArgs),
     /// Have workers read their files again, slot by slot
     Reload(ReloadArgs),
+    /// Show the log of a worker of this machine
+    Logs(LogsArgs),
     /// Add or remove a stock REP server that listens itself
     #[command(subcommand)]
     Worker(WorkerCommand),

@@ -32,6 +32,9 @@ pub struct UpArgs {
     /// Never run a call of methods that fit this pattern twice; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub once: Vec<String>,
+    /// Let clients of this cluster run any command on this machine (muster run)
+    #[arg(long)]
+    pub allow_run: bool,
     /// The worker's name; by default host and process id
     #[arg(long)]
     pub name: Option<String>,
@@ -89,6 +92,7 @@ impl UpArgs {
         flags.switch("--command-json", self.command_json);
         flags.switch("--builtin", self.builtin);
         flags.values("--once", &self.once);
+        flags.switch("--allow-run", self.allow_run);
         flags.value("--name", self.name.as_ref());
         flags.value("--chdir", self.chdir.as_ref());
         flags.0.extend_from_slice(&self.more);

@@ -7,11 +7,13 @@ pub mod detach;
 mod doctor;
 mod down;
 mod gateway;
+mod logs;
 mod ls;
 mod manual;
 mod map;
 mod methods;
 pub mod report;
+mod run;
 mod stats;
 mod status;
 mod up;
@@ -19,6 +21,7 @@ mod wait;
 mod workers;
 
 use crate::cli::{Cli, Command, Common};
+use crate::joblog::JoblogError;
 use crate::output::Output;
 use muster_client::{Client, ClientOptions, Error};
 use muster_proto::exit::Exit;
@@ -43,6 +46,12 @@ pub enum Failure {
     /// The cluster is not as the command needs it.
     #[error("{0}")]
     State(String),
+    /// Nobody is there who could do it.
+    #[error("{0}")]
+    NoWorker(String),
+    /// The joblog can't be used.
+    #[error(transparent)]
+    Joblog(#[from] JoblogError),
     /// It has been said already.
     #[error("")]
     Ended(Exit),
@@ -64,8 +73,12 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Failure::Client(error) => error.exit(),
-            Failure::Usage(_) => Exit::Usage,
-            Failure::Output(_) | Failure::System { .. } | Failure::State(_) => Exit::Failed,
+            Failure::Usage(_) | Failure::Joblog(JoblogError::NotOurs { .. }) => Exit::Usage,
+            Failure::NoWorker(_) => Exit::Unavailable,
+            Failure::Joblog(_)
+            | Failure::Output(_)
+            | Failure::System { .. }
+            | Failure::State(_) => Exit::Failed,
             Failure::Ended(exit) => *exit,
         }
     }
@@ -81,6 +94,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Down(args) => down::run(common, args, out),
         Command::Call(args) => call::run(common, args, out),
         Command::Map(args) => map::run(common, args, out),
+        Command::Run(args) => run::run(common, args, out),
         Command::Methods(args) => methods::list(common, args, out),
         Command::Help(args) => methods::help(common, args, out),
         Command::Status(args) => status::run(common, args, out),
@@ -93,6 +107,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Drain(args) => control::drain(common, args, out),
         Command::Scale(args) => control::scale(common, args, out),
         Command::Reload(args) => control::reload(common, args, out),
+        Command::Logs(args) => logs::run(common, args, out),
         Command::Worker(command) => control::worker(common, command, out),
         Command::Gateway(args) => gateway::run(common, args, out),
         Command::Ls => ls::run(common, out),

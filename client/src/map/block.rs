@@ -3,13 +3,24 @@
 use super::chunk::Chunk;
 use muster_proto::socket::Frame;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// The outcomes of neighbouring items.
 #[derive(Debug)]
 pub struct Block {
     pub(super) first: u64,
     pub(super) items: u32,
+    pub(super) times: Times,
     pub(super) content: Content,
+}
+
+/// When the request with the items was sent and answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) sent: Instant,
+    pub(super) took: Duration,
+    /// Requests that carried these items, this one included.
+    pub(super) sends: u32,
 }
 
 #[derive(Debug)]
@@ -40,6 +51,22 @@ impl Block {
     /// How many items.
     pub fn items(&self) -> u32 {
         self.items
+    }
+
+    /// When the request that brought these outcomes was sent.
+    pub fn sent(&self) -> Instant {
+        self.times.sent
+    }
+
+    /// How long after that its answer came.
+    pub fn took(&self) -> Duration {
+        self.times.took
+    }
+
+    /// How many requests have carried these items: more than one after a chunk was lost. What the
+    /// broker repeats by itself is not counted.
+    pub fn sends(&self) -> u32 {
+        self.times.sends
     }
 
     /// The outcomes in the order of the items, [`Block::items`] of them.

@@ -116,6 +116,7 @@ impl Feed {
             items,
             units,
             sent: Instant::now(),
+            sends: 1,
             refusals: 0,
         };
         let sink = Sink::Map(Arc::clone(&self.queue), unit);
@@ -137,6 +138,7 @@ impl Feed {
             items: 1,
             units: 1,
             sent: Instant::now(),
+            sends: 1,
             refusals: 0,
         };
         let reply = Err(Error::Rpc(error));

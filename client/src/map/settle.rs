@@ -52,6 +52,7 @@ impl Map {
         let block = Block {
             first: unit.first,
             items: unit.items,
+            times: unit.times(),
             content: Content::Error(content),
         };
         self.flow
@@ -103,6 +104,7 @@ impl Map {
                 items,
                 units,
                 sent: Instant::now(),
+                sends: unit.sends + u32::from(is_piece),
                 refusals: unit.refusals,
             };
             let sink = Sink::Map(Arc::clone(&self.queue), sent);
@@ -150,6 +152,7 @@ fn read(unit: &Unit, reply: Reply) -> Result<Block, Error> {
         return Ok(Block {
             first,
             items,
+            times: unit.times(),
             content,
         });
     }
@@ -168,6 +171,7 @@ fn read(unit: &Unit, reply: Reply) -> Result<Block, Error> {
     Ok(Block {
         first,
         items,
+        times: unit.times(),
         content,
     })
 }

@@ -10,6 +10,7 @@ use muster_proto::socket::Frame;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::block::Times;
 use super::elements::Elements;
 
 /// A chunk is started twice by the broker, then cut in pieces here: each start of a chunk with a
@@ -26,11 +27,22 @@ pub(crate) struct Unit {
     /// Requests under way when it was sent, itself included.
     pub(super) units: u32,
     pub(super) sent: Instant,
+    /// Requests that carried these items, this one included.
+    pub(super) sends: u32,
     /// How often it was refused for the time being.
     pub(super) refusals: u32,
 }
 
 impl Unit {
+    /// As the block with its outcomes tells them, from now on.
+    pub(super) fn times(&self) -> Times {
+        Times {
+            sent: self.sent,
+            took: self.sent.elapsed(),
+            sends: self.sends,
+        }
+    }
+
     pub(super) fn is_chunk(&self) -> bool {
         self.items > 1
     }

@@ -1,9 +1,12 @@
 //! `muster map`: one line in, one JSON line out.
 
+mod log;
+
 use super::{CommandResult, Failure, connect_patiently, on_interrupt};
 use crate::cli::{Common, MapArgs};
 use crate::output::Output;
 use crate::progress::Progress;
+use log::Logged;
 use muster_client::{Block, ItemOutcome, Lines, LinesOptions, MapOptions, Step};
 use muster_proto::exit::Exit;
 use std::fs::File;
@@ -68,7 +71,15 @@ pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
         priority: args.priority,
         to: args.to.clone(),
     };
-    let mut map = client.map(&args.method, lines, options)?;
+    let (mut map, mut log) = match args.joblog.open()? {
+        None => (client.map(&args.method, lines, options)?, None),
+        Some((log, done)) => {
+            let source = Logged::new(lines, &args.method, done);
+            let memory = source.memory();
+            let map = client.map(&args.method, source, options)?;
+            (map, Some((log, memory)))
+        }
+    };
     let stopper = map.stopper();
     let stops = AtomicU64::new(0);
     on_interrupt(move || {
@@ -91,7 +102,14 @@ pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
             step => step,
         };
         match step {
-            Step::Block(block) => told.failed += print(&block, args, out)?,
+            Step::Block(block) => {
+                told.failed += print(&block, args, out)?;
+                if let Some((log, memory)) = &mut log {
+                    // What the log has is not printed again, so it is printed first.
+                    out.flush()?;
+                    memory.log(&block, &args.method, log)?;
+                }
+            }
             Step::NotYet => {}
             Step::End => break,
             Step::Failed(muster_client::Error::Cancelled) => {
@@ -106,6 +124,7 @@ pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
             }
         }
         told.done = map.delivered();
+        told.left_out = log.as_ref().map_or(0, |(_, memory)| memory.left_out());
         told.show(start, map.is_offered(), &args.method, out);
     }
     out.flush()?;
@@ -172,6 +191,8 @@ struct Told {
     is_waiting_told: bool,
     done: u64,
     failed: u64,
+    /// Lines that the joblog had.
+    left_out: u64,
 }
 
 impl Told {
@@ -183,6 +204,7 @@ impl Told {
             is_waiting_told: false,
             done: 0,
             failed: 0,
+            left_out: 0,
         }
     }
 
@@ -205,8 +227,12 @@ impl Told {
         let seconds = start.elapsed().as_secs_f64();
         let rate = self.done as f64 / seconds.max(1e-9);
         let (done, failed) = (self.done, self.failed);
+        let before = match self.left_out {
+            0 => String::new(),
+            count => format!(", {count} done before"),
+        };
         out.note(&format!(
-            "{how}: {done} items in {seconds:.2} s ({rate:.0}/s), {failed} failed"
+            "{how}: {done} items in {seconds:.2} s ({rate:.0}/s), {failed} failed{before}"
         ));
     }
 }
