@@ -52,7 +52,7 @@ pub struct RunArgs {
     /// its arguments. {} is the item, {.} without its suffix, {/} its name, {//} its folder, {/.}
     /// the name without suffix, {#} its number. Behind ::: stand the items
     #[arg(
-        value_name = "COMMAND [::: ITEM…]",
+        value_name = "COMMAND [::: ITEM...]",
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true
