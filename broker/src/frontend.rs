@@ -6,6 +6,7 @@ use crate::introspect::{self, Local};
 use crate::keyring::{Key, Keyring};
 use crate::reply::Reply;
 use crate::request::{Kind, Request};
+use crate::streamed::Streamed;
 use log::{debug, warn};
 use muster_core::{
     BatchItem, ClientId, Event, MonoTime, NewCall, Outbox, OutboxCaps, Outcome, Pushed, Target,
@@ -15,6 +16,7 @@ use muster_proto::connection::Role;
 use muster_proto::limits;
 use muster_proto::rpc::{self, Body, CallView, Meta, Refused, RpcError};
 use muster_proto::socket::{Frame, Nonce, SendOutcome, Socket, SocketError};
+use muster_proto::worker::StreamKind;
 use muster_proto::{envelope, envelope::Envelope};
 use rustc_hash::FxHashMap;
 use serde_json::json;
@@ -137,6 +139,8 @@ struct ClientLink {
     user: Box<str>,
     right: Right,
     over_tcp: bool,
+    /// It can receive one answer for each request and nothing else.
+    is_req: bool,
 }
 
 /// What a connection may do.
@@ -309,6 +313,10 @@ impl Frontend {
             Ok(items) => items,
             Err(error) => return Err((request, error)),
         };
+        if meta.stream && !self.can_stream(client, &request) {
+            let reason = "meta: stream needs a DEALER of the caller's own";
+            return Err((request, RpcError::invalid(reason)));
+        }
         let item_timeout_ms = meta
             .timeout_ms
             .map_or(0, |ms| u32::try_from(ms).unwrap_or(u32::MAX));
@@ -346,6 +354,12 @@ impl Frontend {
             items: items.max(1),
             key: meta.key.map(|key| self.scoped(client, &key)),
         })
+    }
+
+    /// Notifications would wedge a REQ, also one behind a proxy.
+    fn can_stream(&self, client: ClientId, request: &Request) -> bool {
+        let is_req = self.routing.get(&client).is_none_or(|link| link.is_req);
+        !is_req && !request.is_forwarded()
     }
 
     fn asker(&self, client: ClientId) -> Asker<'_> {
@@ -425,6 +439,11 @@ impl Frontend {
         if let Some(local) = introspect::local(&call.method) {
             let answer = desk.answer(local, call.params, self.asker(client));
             request.extra_mut().answer = Some(answer);
+            return BatchItem::Refused(request);
+        }
+        if call.meta.stream {
+            let error = RpcError::invalid("meta: stream is not for the items of a batch");
+            request.extra_mut().answer = Some(Err(error));
             return BatchItem::Refused(request);
         }
         match self.new_call(client, request, call) {
@@ -535,6 +554,7 @@ impl Frontend {
                 user,
                 right,
                 over_tcp,
+                is_req: routing.property("Socket-Type").as_deref() == Some("REQ"),
             },
         );
         client
@@ -612,6 +632,16 @@ impl Frontend {
                 frames.push(answer::own(request, answer).into());
             });
         }
+    }
+
+    /// Sends a stream item. What is only news is dropped while the client does not keep up; what a
+    /// function yielded waits with the answers, up to the outbox's caps.
+    pub fn stream(&mut self, client: ClientId, request: &Request, item: &Streamed) {
+        if item.kind != StreamKind::Item && self.outbox.holds(client) {
+            self.dropped += 1;
+            return;
+        }
+        self.put(client, request, |frames| item.compose(request, frames));
     }
 
     /// Puts an answer with the others of this turn: the envelope, and below it what `body` adds.

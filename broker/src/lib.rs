@@ -21,5 +21,6 @@ pub mod reply;
 pub mod request;
 pub mod server;
 pub mod splice;
+pub mod streamed;
 pub mod workers;
 pub mod zap;

@@ -219,6 +219,11 @@ impl Request {
         self.path != ReturnPath::Bare
     }
 
+    /// Whether it came through a proxy, or with a request id: not straight from a DEALER.
+    pub fn is_forwarded(&self) -> bool {
+        matches!(self.path, ReturnPath::Frames(_))
+    }
+
     /// Puts the frames above the reply's body into `out`.
     pub fn push_path(&self, out: &mut Vec<Frame>) {
         match &self.path {

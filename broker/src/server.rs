@@ -13,6 +13,7 @@ use crate::known::KnownMethods;
 use crate::lanes::Lanes;
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::streamed::Streamed;
 use crate::workers::{Order, Received, Workers};
 use log::{debug, info, log_enabled};
 use muster_core::{Action, Core, Event, MonoTime};
@@ -210,6 +211,7 @@ impl Server {
             self.look_at_clock(read);
             match self.workers.receive()? {
                 Received::Event(event) => self.tell(event),
+                Received::Stream(streamed) => self.pass_on(&streamed),
                 Received::Nothing => {}
                 Received::Empty => return Ok(read),
             }
@@ -273,6 +275,14 @@ impl Server {
     fn run_later(&mut self) {
         while let Some(event) = self.later.pop() {
             self.tell(event);
+        }
+    }
+
+    /// Passes a stream item on to the caller, if its call still runs there.
+    fn pass_on(&mut self, streamed: &Streamed) {
+        let found = self.core.listener(streamed.slot, streamed.dispatch);
+        if let Some((client, request)) = found {
+            self.frontend.stream(client, request, streamed);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::reply::{Form, Reply};
 use crate::request::{Kind, Request};
+use crate::streamed::Streamed;
 use log::{debug, info, warn};
 use muster_core::{
     EndReason, Ending, Event, Offer, Once, SlotId, Target, Verdict, WorkerId, WorkerKind,
@@ -48,6 +49,8 @@ pub struct Workers {
     untold: Vec<(WorkerId, Command, Vec<u8>)>,
     frames: Vec<Frame>,
     events: VecDeque<CoreEvent>,
+    /// What the last message brought for a caller.
+    streamed: Option<Streamed>,
     /// Keys that were revoked: their links stay open until they end, and nothing is read there.
     revoked: FxHashSet<String>,
     /// TCP comes without keys, so nobody there may offer to run what clients send.
@@ -99,6 +102,7 @@ impl Workers {
             untold: Vec::new(),
             frames: Vec::with_capacity(8),
             events: VecDeque::new(),
+            streamed: None,
             revoked: FxHashSet::default(),
             keyless_tcp: ids.keyless_tcp,
             last_worker: ids.worker,
@@ -143,7 +147,10 @@ impl Workers {
         self.frames = frames;
         match (received?, self.events.pop_front()) {
             (_, Some(event)) => Ok(Received::Event(event)),
-            (true, None) => Ok(Received::Nothing),
+            (true, None) => Ok(self
+                .streamed
+                .take()
+                .map_or(Received::Nothing, Received::Stream)),
             (false, None) => Ok(Received::Empty),
         }
     }
@@ -234,7 +241,9 @@ impl Workers {
                 Ok(())
             }
             // A child with a link of its own says it is ready by joining.
-            (Command::Ready, Some(Peer::Control(_))) | (Command::Stream, Some(Peer::Data(_))) => {
+            (Command::Ready, Some(Peer::Control(_))) => Ok(()),
+            (Command::Stream, Some(Peer::Data(slot))) => {
+                self.streamed = Some(Streamed::read(slot, &frames[2..])?);
                 Ok(())
             }
             // Nobody the broker knows: a predecessor's worker, or one that was given up.
@@ -676,6 +685,8 @@ impl Workers {
 pub enum Received {
     /// Something for the core.
     Event(CoreEvent),
+    /// Something for a caller, before its answer.
+    Stream(Streamed),
     /// A message that means nothing for the core.
     Nothing,
     /// No message.

@@ -629,12 +629,26 @@ pub enum StreamKind {
     Item = 3,
 }
 
+impl StreamKind {
+    /// Every kind, by its number.
+    pub const ALL: [StreamKind; 3] = [StreamKind::Progress, StreamKind::Output, StreamKind::Item];
+
+    /// The method of the notification that the caller gets.
+    pub fn method(self) -> &'static str {
+        match self {
+            StreamKind::Progress => "rpc.progress",
+            StreamKind::Output => "rpc.output",
+            StreamKind::Item => "rpc.item",
+        }
+    }
+}
+
 /// One stream item of a running call; its value is JSON and its attachments follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamItem<'a> {
     /// The dispatch it belongs to.
     pub dispatch: DispatchId,
-    /// Counts the items of the dispatch, from 1.
+    /// Counts the items of the dispatch that are of this kind, from 1.
     pub seq: u32,
     /// What it is.
     pub kind: StreamKind,

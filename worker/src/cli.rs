@@ -121,6 +121,13 @@ pub struct WorkerArgs {
     )]
     pub interpreter: String,
 
+    /// Call this function once in each Python process before it serves: MODULE:FUNCTION.
+    #[arg(long, value_name = "MODULE:FUNCTION")]
+    pub init: Option<String>,
+    /// Run Python functions that clients send: whoever may call can run any code here.
+    #[arg(long, conflicts_with = "plain")]
+    pub allow_apply: bool,
+
     /// Offer a command; {} takes the parameters. Run without a shell; can be given more than once.
     #[arg(long = "command", value_name = "NAME=COMMAND")]
     pub commands: Vec<String>,
@@ -142,7 +149,7 @@ pub struct WorkerArgs {
     #[arg(
         long,
         value_name = "ENDPOINT[,methods=a,b]",
-        conflicts_with_all = ["python", "commands", "builtin", "plain"]
+        conflicts_with_all = ["python", "allow_apply", "commands", "builtin", "plain"]
     )]
     pub rep: Vec<String>,
     /// Serve a stock ROUTER/DEALER broker at this endpoint instead; can be given more than once.

@@ -45,6 +45,17 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
     if args.python.is_empty() && !args.prefix.is_empty() {
         return wrong("--prefix", "there is no --python to put it on".into());
     }
+    if let Some(init) = &args.init {
+        let is_named = init
+            .rsplit_once(':')
+            .is_some_and(|(module, function)| !module.is_empty() && !function.is_empty());
+        if !is_named {
+            return wrong("--init", format!("{init} is not MODULE:FUNCTION"));
+        }
+        if args.python.is_empty() && !args.allow_apply {
+            return wrong("--init", "there is no --python it could prepare".into());
+        }
+    }
     if args.commands.is_empty() && (args.stdin || args.command_json) {
         let flag = if args.stdin {
             "--stdin"
@@ -68,15 +79,18 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
     if rep.is_some() {
         // Of the user's settings: what is typed beside it is refused.
         args.python.clear();
+        args.allow_apply = false;
         args.commands.clear();
         args.builtin = false;
     }
-    let is_bare = args.python.is_empty() && args.commands.is_empty() && rep.is_none();
-    let builtin = args.builtin || is_bare;
-    let python = (!args.python.is_empty()).then_some(PythonSource {
+    let has_python = !args.python.is_empty() || args.allow_apply;
+    let builtin = args.builtin || (!has_python && args.commands.is_empty() && rep.is_none());
+    let python = has_python.then_some(PythonSource {
         modules: args.python,
         prefix: args.prefix,
         interpreter: args.interpreter,
+        init: args.init,
+        allow_apply: args.allow_apply,
     });
     Ok(Settings {
         address,
@@ -129,6 +143,8 @@ mod tests {
             (&["--prefix", "x."], "--prefix"),
             (&["--stdin"], "--stdin"),
             (&["--rep", "5555"], "--rep"),
+            (&["--init", "a:b"], "--init"),
+            (&["--init", "a", "--python", "a"], "--init"),
         ] {
             assert_eq!(read(flags).unwrap_err().flag, flag, "{flags:?}");
         }

@@ -51,6 +51,13 @@ impl Crew {
         format!("{}.{number}", self.name)
     }
 
+    /// Whether it runs functions that clients send.
+    pub fn allows_apply(&self) -> bool {
+        self.python
+            .as_ref()
+            .is_some_and(|source| source.allow_apply)
+    }
+
     /// Starts a slot. `ended` is woken when it ends; `first_child` is a Python child that has
     /// loaded its modules already.
     pub fn start_slot(

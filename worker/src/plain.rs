@@ -110,7 +110,7 @@ impl PlainSlot {
     fn wait(&mut self, calls: Interest, timeout: Option<Duration>) -> Result<(), SocketError> {
         let mut items = Vec::with_capacity(6);
         if let Some(python) = self.keeper.as_ref().and_then(Keeper::python_ref) {
-            items.extend(python.poll_items());
+            items.extend(python.poll_items(true));
         }
         let has_child = !items.is_empty();
         items.push(PollItem::fd(&self.desk.wake, Interest::Read));
@@ -204,6 +204,7 @@ impl PlainSlot {
                 serial: 0,
                 first: items,
                 second: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
+                call: 0,
             };
             return self.run_python(head, &call.method, params, attachments);
         }

@@ -83,7 +83,7 @@ impl Supervisor {
             methods: crew.registry.methods(),
             raw: crew.rep.as_ref().is_some_and(RepServers::takes_raw),
             allow_run: false,
-            allow_apply: false,
+            allow_apply: crew.allows_apply(),
         };
         Ok(Supervisor {
             control: Control::new(context.clone(), registration),

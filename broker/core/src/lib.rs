@@ -71,7 +71,7 @@ use class::{Addressed, ClassId, ClassTable};
 use client::Client;
 use group::GroupTable;
 use keys::Keys;
-use muster_proto::id::CallId;
+use muster_proto::id::{CallId, DispatchId};
 use rank::Limits;
 use recent::Recent;
 use rng::Rng;
@@ -275,6 +275,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.calls
             .get(call)
             .map(|call| self.classes[call.class].target.as_ref())
+    }
+
+    /// Who waits for the call that this dispatch started, while it is the one that runs.
+    pub fn listener(&self, slot: SlotId, dispatch: DispatchId) -> Option<(ClientId, &Q)> {
+        let call = self.calls.get(dispatch.call)?;
+        let is_it = dispatch.epoch == self.config.epoch
+            && call.dispatches == dispatch.attempt
+            && call.state == call::CallState::Dispatched { slot };
+        let is_single = call.origin == call::Origin::Single;
+        (is_it && is_single).then_some((call.client, &call.request))
     }
 
     fn run_timers(&mut self) {

@@ -1,6 +1,7 @@
 """Functions that the tests call."""
 
 import os
+import sys
 import time
 
 import muster
@@ -83,3 +84,74 @@ async def later(x):
 
 def count(n):
     yield from range(n)
+
+
+async def count_later(n):
+    for number in range(n):
+        yield number
+
+
+def blobs(n):
+    """Yield attachments, then return how many."""
+    for number in range(n):
+        yield bytes([number]) * 100_000
+    return n
+
+
+def endless(seconds=0.001):
+    number = 0
+    while True:
+        yield number
+        number += 1
+        time.sleep(seconds)
+
+
+def dies_once(path, n):
+    """Yield 0 to n-1, ending the process in the middle the first time."""
+    for number in range(n):
+        if number == n // 2 and not os.path.exists(path):
+            open(path, "w").close()
+            os._exit(3)
+        yield number
+
+
+def steps(n):
+    for done in range(1, n + 1):
+        print(f"step {done}")
+        print(f"note {done}", file=sys.stderr)
+        muster.progress(done, n)
+    return muster.call_id()
+
+
+def patient(path):
+    """Goes on until it is cancelled, and says so in a file."""
+    while not muster.cancelled():
+        time.sleep(0.005)
+    with open(path, "w") as file:
+        file.write("cancelled")
+
+
+def stubborn():
+    """Asks, and does not care."""
+    muster.cancelled()
+    time.sleep(60)
+
+
+def doubled(array):
+    return array * 2
+
+
+def uncarried(kind):
+    return {"set": {1, 2}, "nan": float("nan"), "object": object()}[kind]
+
+
+prepared = 0
+
+
+def prepare():
+    global prepared
+    prepared += 1
+
+
+def how_prepared(_=None):
+    return os.getpid(), prepared

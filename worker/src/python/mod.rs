@@ -1,4 +1,5 @@
-//! Functions written in Python: a child process that runs `host.py`, and what is asked of it.
+//! Functions written in Python: a child process that runs the files of `host`, and what is asked
+//! of it.
 
 mod keeper;
 mod pipe;
@@ -17,8 +18,28 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The program of the child.
-const HOST: &str = include_str!("host.py");
+/// A file of the child's program, with the name of its module in the line before.
+macro_rules! part {
+    ($name:literal, $file:literal) => {
+        concat!("\u{c}", $name, "\n", include_str!($file))
+    };
+}
+
+/// The program of the child: `boot.py`, and what that makes modules of, each after those it needs.
+/// Four files are the Python package's own, whose workers host functions likewise.
+const HOST: &str = concat!(
+    include_str!("host/boot.py"),
+    part!("inside", "../../../client/python/src/muster/inside.py"),
+    part!("shipped", "../../../client/python/src/muster/shipped.py"),
+    part!("output", "../../../client/python/src/muster/output.py"),
+    part!("settle", "../../../client/python/src/muster/settle.py"),
+    part!("channel", "host/channel.py"),
+    part!("failure", "host/failure.py"),
+    part!("codec", "host/codec.py"),
+    part!("loading", "host/loading.py"),
+    part!("package", "host/package.py"),
+    part!("host", "host/host.py"),
+);
 
 /// How long a child that closed its pipe is given to end by itself, so that its own exit code is
 /// seen instead of the signal that hurries it.
@@ -33,6 +54,10 @@ pub struct Source {
     pub prefix: String,
     /// The interpreter, found on PATH unless it is a path.
     pub interpreter: String,
+    /// A function to call once in each process, as `MODULE:FUNCTION` or `FILE:FUNCTION`.
+    pub init: Option<String>,
+    /// Run functions that clients send.
+    pub allow_apply: bool,
 }
 
 /// A Python child of one slot.
@@ -127,7 +152,8 @@ impl Python {
         let bootstrap = format!(
             "import os;s=b'';[s:=s+os.read(0,{bytes}-len(s)) \
              for _ in iter(lambda:len(s)<{bytes},False)];\
-             exec(compile(s,'<muster host>','exec'),{{'__name__':'muster_host'}})"
+             s,*f=s.decode().split(chr(12));\
+             exec(compile(s,'<muster host>/boot.py','exec'),{{'__name__':'boot','files':f}})"
         );
         command.args(["-c", &bootstrap, label]);
         command
@@ -144,6 +170,8 @@ impl Python {
         let config = serde_json::json!({
             "modules": source.modules,
             "prefix": source.prefix,
+            "init": source.init,
+            "allow_apply": source.allow_apply,
             "worker": worker,
             "host": host,
         });
@@ -210,7 +238,7 @@ impl Python {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    let [a, b, c, d] = self.poll_items();
+                    let [a, b, c, d] = self.poll_items(true);
                     let mut items = [a, b, c, d, PollItem::fd(wake, Interest::Read)];
                     poll(&mut items, None)?;
                     let ready = readiness(&items);
@@ -236,7 +264,13 @@ impl Python {
     }
 
     /// Everything that can happen to the child.
-    pub fn poll_items(&self) -> [PollItem<'_>; 4] {
+    /// `reads`: what it says is wanted now.
+    pub fn poll_items(&self, reads: bool) -> [PollItem<'_>; 4] {
+        let reading = if reads {
+            Interest::Read
+        } else {
+            Interest::Nothing
+        };
         let writing = if self.pipe.is_writing() {
             Interest::Write
         } else {
@@ -247,7 +281,7 @@ impl Python {
             None => PollItem::fd(&self.child, Interest::Nothing),
         };
         [
-            PollItem::fd(self.pipe.reader(), Interest::Read),
+            PollItem::fd(self.pipe.reader(), reading),
             PollItem::fd(self.pipe.writer(), writing),
             output,
             PollItem::fd(&self.child, Interest::Read),
@@ -261,6 +295,16 @@ impl Python {
             self.read_output();
         }
         self.has_ended |= has_ended;
+    }
+
+    /// Tells the running function that nobody waits for it; [`Self::next`] sends it.
+    pub fn push_cancel(&mut self, serial: u32) {
+        let head = Head {
+            kind: kind::CANCEL,
+            serial,
+            ..Head::default()
+        };
+        self.pipe.push(head, "", b"", &[]);
     }
 
     /// Adds a call; [`Self::next`] sends it.

@@ -1,7 +1,7 @@
 //! The two pipes between a slot and its Python child.
 //!
-//! Every message, in both directions, is a header of nine little-endian numbers, the lengths of
-//! its attachments, a name, a body of JSON, and the attachments. The other end is `host.py`.
+//! Every message, in both directions, is a header of ten little-endian numbers, the lengths of its
+//! attachments, a name, a body of JSON, and the attachments. The other end is `host/channel.py`.
 //! Neither direction ever waits: a slot that writes a large call still reads the replies before
 //! it, so the two ends cannot wait for each other.
 
@@ -13,8 +13,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 /// Length of the rest (4), kind (1), flags (1), attachments (2), serial (4), two numbers that the
-/// kind gives a meaning (4 each), lengths of name and body (4 each).
-const HEADER_BYTES: usize = 28;
+/// kind gives a meaning (4 each), lengths of name and body (4 each), number of the call (8).
+const HEADER_BYTES: usize = 36;
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Attachments from this size on are written from where they are.
@@ -29,16 +29,20 @@ pub(crate) mod kind {
     /// To the child: a call. The numbers: items of a map chunk (0: a plain call), the timeout of
     /// an item in ms.
     pub const CALL: u8 = 0x02;
+    /// To the child: nobody waits for a call any more.
+    pub const CANCEL: u8 = 0x03;
     /// From the child: what it offers.
     pub const HELLO: u8 = 0x81;
     /// From the child: why it offers nothing.
     pub const LOAD_FAILED: u8 = 0x82;
     /// From the child: a result. The numbers: service time in µs, items.
     pub const RESULT: u8 = 0x83;
-    /// From the child: a stream item. The numbers: its sequence; the flags: its kind.
+    /// From the child: a stream item. The flags: its kind.
     pub const STREAM: u8 = 0x84;
     /// From the child: a chunk goes on.
     pub const TICK: u8 = 0x85;
+    /// From the child: the function looks for its cancellation.
+    pub const HEEDS_CANCEL: u8 = 0x86;
 }
 
 /// Flags of messages.
@@ -59,6 +63,8 @@ pub(crate) struct Head {
     pub serial: u32,
     pub first: u32,
     pub second: u32,
+    /// Of a call: its number in the broker.
+    pub call: u64,
 }
 
 /// A message from the child.
@@ -143,6 +149,7 @@ impl Pipe {
         for number in numbers {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        out.extend_from_slice(&head.call.to_le_bytes());
         for frame in attachments {
             out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         }
@@ -294,6 +301,7 @@ fn parse(message: &[u8]) -> io::Result<Message<'_>> {
         serial: number(8),
         first: number(12),
         second: number(16),
+        call: u64::from(number(28)) | u64::from(number(32)) << 32,
     };
     let (name_len, body_len) = (number(20) as usize, number(24) as usize);
     let mut rest = &message[HEADER_BYTES..];
@@ -349,6 +357,7 @@ mod tests {
             serial,
             first: 2,
             second: 3,
+            call: 1 << 40,
         }
     }
 

@@ -310,7 +310,8 @@ impl Slot {
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut items = Vec::with_capacity(9);
         if let Some(python) = self.keeper.as_ref().and_then(Keeper::python_ref) {
-            items.extend(python.poll_items());
+            // What a function yields waits in it while the link has no room.
+            items.extend(python.poll_items(!self.replies.is_blocked()));
         }
         let child_items = items.len();
         items.push(PollItem::fd(&self.desk.wake, Interest::Read));

@@ -11,7 +11,7 @@ use crate::context::CallContext;
 use crate::registry::Runs;
 use muster_proto::limits;
 use muster_proto::socket::{Frame, SocketError};
-use muster_proto::worker::{Command, StreamItem, flag};
+use muster_proto::worker::{Command, StreamItem, StreamKind, flag};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -89,13 +89,14 @@ impl Slot {
         let timeout =
             (call.remaining_ms > 0).then(|| Duration::from_millis(u64::from(call.remaining_ms)));
         let attachments = inbox.attachments(call);
-        let mut stream_seq = 0;
-        let mut stream = |kind, value: &[u8]| {
-            stream_seq += 1;
+        let mut streamed = [0; StreamKind::ALL.len()];
+        let mut stream = |kind: StreamKind, value: &[u8]| {
+            let seq = &mut streamed[kind as usize - 1];
+            *seq += 1;
             let mut packed = Vec::new();
             let item = StreamItem {
                 dispatch: call.dispatch,
-                seq: stream_seq,
+                seq: *seq,
                 kind,
                 value,
             };

@@ -26,6 +26,8 @@ const WINDOW_US: f32 = 2_000.0;
 /// An item of a chunk is interrupted by the child itself; one that cannot be, because C code does
 /// not come back, is given this much longer before the child is ended.
 const ITEM_GRACE: Duration = Duration::from_secs(1);
+/// How long a function that looks for its cancellation may go on once it is told.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// How long a call may go on after the slot lost the broker that asked for it.
 const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 
@@ -39,7 +41,12 @@ pub(super) struct Outstanding {
     items: u32,
     /// Of a chunk: the timeout of an item.
     item_timeout: Option<Duration>,
-    stream_seq: u32,
+    /// Stream items sent, by kind.
+    streamed: [u32; StreamKind::ALL.len()],
+    /// The function looks for its cancellation.
+    heeds_cancel: bool,
+    /// It was told, and is ended then.
+    cancel_due: Option<Instant>,
 }
 
 impl Slot {
@@ -56,14 +63,15 @@ impl Slot {
             if self.outstanding.is_empty() {
                 return Ok(());
             }
-            if self.take_message()? {
+            // While the link has no room for what a function yields, the function waits, too.
+            if !self.replies.is_blocked() && self.take_message()? {
                 heard = Instant::now();
                 continue;
             }
             if self.is_down || self.desk.is_stopped() {
                 return Ok(());
             }
-            if self.desk.gate.cancel.is_set() {
+            if self.desk.gate.cancel.is_set() && !self.gives_time_to_cancel() {
                 return self.replace_child("cancelled");
             }
             if self.joining.is_joined() {
@@ -79,9 +87,33 @@ impl Slot {
             }
             self.flush()?;
             let orphan_due = orphaned.map(|since| since + ORPHAN_GRACE);
-            let due = [item_due, orphan_due].into_iter().flatten().min();
+            let cancel_due = self.outstanding.front().and_then(|call| call.cancel_due);
+            let due = [item_due, orphan_due, cancel_due]
+                .into_iter()
+                .flatten()
+                .min();
             let calls = self.has_room();
             self.wait(due, calls)?;
+        }
+    }
+
+    /// A function that looks for its cancellation is told, and has a moment to end by itself.
+    fn gives_time_to_cancel(&mut self) -> bool {
+        let Some(call) = self.outstanding.front_mut() else {
+            return false;
+        };
+        let now = Instant::now();
+        match call.cancel_due {
+            Some(due) => due > now,
+            None if call.heeds_cancel => {
+                call.cancel_due = Some(now + CANCEL_GRACE);
+                let serial = call.seq;
+                if let Some(python) = self.keeper.as_mut().and_then(Keeper::python) {
+                    python.push_cancel(serial);
+                }
+                true
+            }
+            None => false,
         }
     }
 
@@ -169,7 +201,9 @@ impl Slot {
             id: self.inbox.id(call).to_owned(),
             items: call.items,
             item_timeout: (timeout_ms > 0).then(|| Duration::from_millis(u64::from(timeout_ms))),
-            stream_seq: 0,
+            streamed: [0; StreamKind::ALL.len()],
+            heeds_cancel: false,
+            cancel_due: None,
         });
         let head = Head {
             kind: kind::CALL,
@@ -177,6 +211,7 @@ impl Slot {
             serial: call.seq,
             first: call.items,
             second: timeout_ms,
+            call: call.dispatch.call.0,
         };
         let (inbox, keeper) = (&self.inbox, &mut self.keeper);
         if let Some(python) = keeper.as_mut().and_then(Keeper::python) {
@@ -249,10 +284,11 @@ impl Slot {
                 let Some(kind) = stream_kind(head.flags) else {
                     return Ok(true);
                 };
-                call.stream_seq += 1;
+                let sent = &mut call.streamed[kind as usize - 1];
+                *sent += 1;
                 let item = StreamItem {
                     dispatch: call.dispatch,
-                    seq: call.stream_seq,
+                    seq: *sent,
                     kind,
                     value: body,
                 };
@@ -260,8 +296,17 @@ impl Slot {
                 item.pack(&mut packed);
                 let mut frames = vec![Frame::from(&Command::Stream.frame()), Frame::from(packed)];
                 frames.extend(message.attachments);
-                let _ = joining.send(frames)?;
+                match (kind, joining.socket()) {
+                    // What a function yields waits for room, the rest is a courtesy.
+                    (StreamKind::Item, Some(socket)) if joining.is_joined() => {
+                        replies.send_after(frames, socket)?;
+                    }
+                    _ => {
+                        let _ = joining.send(frames)?;
+                    }
+                }
             }
+            kind::HEEDS_CANCEL => call.heeds_cancel = true,
             // It shows that a chunk goes on, and its arrival has done so.
             kind::TICK => {}
             kind => log::error!("slot={}: the Python child sent kind {kind:#x}", self.label),
@@ -348,7 +393,7 @@ impl Slot {
 }
 
 fn stream_kind(flags: u8) -> Option<StreamKind> {
-    [StreamKind::Progress, StreamKind::Output, StreamKind::Item]
+    StreamKind::ALL
         .into_iter()
         .find(|kind| *kind as u8 == flags)
 }

@@ -44,10 +44,11 @@ from .errors import (
 from .executor import MusterExecutor
 from .facade import AsyncResult, Pool, connect
 from .future import Future
-from .inside import cancelled, once, progress
+from .inside import call_id, cancelled, once, progress
 from .options import Method, Options
 from .pool import ClusterPool
 from .serving import serve
+from .streaming import Stream
 
 __all__ = [
     "FIRST_COMPLETED",
@@ -76,11 +77,13 @@ __all__ = [
     "Overloaded",
     "Pool",
     "RemoteError",
+    "Stream",
     "Target",
     "TooLarge",
     "UnknownOutcome",
     "WorkerLost",
     "as_completed",
+    "call_id",
     "cancelled",
     "connect",
     "once",

@@ -65,6 +65,28 @@ class AsyncPool:
         async for result in _iterate(results):
             yield result
 
+    async def stream(
+        self, function: str | Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """Calls a generator function and gives what it yields as it comes."""
+        loop = asyncio.get_running_loop()
+        there = asyncio.Event()
+        stream = self.pool.stream(function, *args, **kwargs)
+        stream.notice = lambda: _set(loop, there)
+        try:
+            while True:
+                try:
+                    yield stream.take(0)
+                except StopIteration:
+                    return
+                except TimeoutError:
+                    there.clear()
+                    # It may have come since it was looked for.
+                    if stream.is_empty():
+                        await there.wait()
+        finally:
+            stream.cancel()
+
     async def call_to(self, worker: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a method of the worker with this name."""
         return await self.submit_to(self.pool.options(to=worker), function, args, kwargs)
@@ -90,6 +112,13 @@ class AsyncPool:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.pool.__exit__)
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    try:
+        loop.call_soon_threadsafe(event.set)
+    except RuntimeError:
+        pass  # The loop is closed: nobody waits.
 
 
 _END = object()

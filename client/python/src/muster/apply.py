@@ -11,13 +11,14 @@ import hashlib
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import shipped, wire
 from .errors import ApplyNotAllowed, MethodNotFound, NotPicklable, from_object, restore_pickled
 from .future import Future
+from .streaming import Listener
 
 if TYPE_CHECKING:
     from .mapping import Outcome
@@ -81,12 +82,16 @@ class Shipment:
         self._pool = pool
         self._packed = packed
 
-    def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-        """Calls the function."""
+    def submit(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], on_item: Callable[[Any], None] | None = None
+    ) -> Future[Any]:
+        """Calls the function; `on_item` is given what it yields."""
         link = self._pool.link
         future = ShippedFuture(self, link, next(link.ids), shipped.METHOD)
         future.arguments = _dump_arguments((args, kwargs))
-        self.post(future.id, future.arguments, None, self.is_new(), future.deliver)
+        if on_item is not None:
+            future.listener = self._pool._options.listener(on_item, _read_item)
+        self.post(future.id, future.arguments, None, self.is_new(), future.deliver, future.listener)
         return future
 
     def chunks(self, is_star: bool) -> ShippedChunks:
@@ -103,7 +108,13 @@ class Shipment:
         return packed.sendings > 0
 
     def post(
-        self, id: int, arguments: list[Any], each: str | None, is_defined: bool, sink: Callable[..., None]
+        self,
+        id: int,
+        arguments: list[Any],
+        each: str | None,
+        is_defined: bool,
+        sink: Callable[..., None],
+        listener: Listener | None = None,
     ) -> int:
         """Sends a call; returns its size in bytes."""
         packed = self._packed
@@ -114,8 +125,10 @@ class Shipment:
             params["setup"] = packed.setup.hash
         if is_defined:
             params["define"] = packed.definitions()
+        if listener is not None:
+            params["stream"] = True
         text, frames = wire.encode(params)
-        self._pool.post(self._pool.link, id, shipped.METHOD, text, frames, sink)
+        self._pool.post(self._pool.link, id, shipped.METHOD, text, frames, sink, listener=listener)
         return sum(memoryview(frame).nbytes for frame in frames)
 
 
@@ -123,6 +136,7 @@ class ShippedFuture(Future[Any]):
     """The future of a shipped function's call."""
 
     arguments: list[Any]
+    listener: Listener | None = None
 
     def __init__(self, shipment: Shipment, *rest: Any) -> None:
         super().__init__(*rest)
@@ -136,7 +150,7 @@ class ShippedFuture(Future[Any]):
             if isinstance(answer, dict):
                 # A new key: under the old one the broker would give the old answer again.
                 self.id = next(self._link.ids)
-                self._shipment.post(self.id, self.arguments, None, True, self.deliver)
+                self._shipment.post(self.id, self.arguments, None, True, self.deliver, self.listener)
                 return
             result = pickle.loads(answer[0], buffers=answer[1:])
         except Exception as failure:
@@ -188,6 +202,11 @@ def _read_answer(body: bytes, frames: list[wire.Buffer]) -> Any:
     except Exception as error:
         raise _restored(error) from None
     return answer
+
+
+def _read_item(value: Any, frames: Sequence[wire.Buffer]) -> Any:
+    head, *buffers = map(wire.view, frames)
+    return pickle.loads(head, buffers=buffers)
 
 
 def _frames_in_order(body: bytes, frames: list[wire.Buffer]) -> list[memoryview]:

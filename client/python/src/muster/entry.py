@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from .streaming import Listener
 from .wire import Buffer
 
 #: Receives an answer (body and attachments), or an exception when there will be none. It is called
@@ -21,10 +22,17 @@ _LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
 class Entry:
     """A call from its submission to its answer."""
 
-    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "method", "sink")
+    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "listener", "method", "sink")
 
     def __init__(
-        self, id: int, method: str, body: bytes, frames: list[Buffer], sink: Sink, is_once: bool = False
+        self,
+        id: int,
+        method: str,
+        body: bytes,
+        frames: list[Buffer],
+        sink: Sink,
+        is_once: bool = False,
+        listener: Listener | None = None,
     ) -> None:
         self.id = id
         self.method = method
@@ -33,13 +41,27 @@ class Entry:
         self.sink = sink
         self.is_once = is_once
         self.is_sent = False
+        self.listener = listener
 
     def deliver(self, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
         """Gives the answer to the sink. A user's callback that fails does not end everybody's link."""
         try:
-            self.sink(body, frames, error)
+            lost = self.listener.lost if self.listener is not None else None
+            self.sink(body, frames, error or lost)
         except Exception:
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            _report()
+
+    def tell(self, kind: str, params: dict[str, Any], frames: list[Buffer]) -> None:
+        """Gives a notification to the listener, whose callbacks may fail likewise."""
+        try:
+            if self.listener is not None:
+                self.listener.heed(kind, params, frames)
+        except Exception:
+            _report()
+
+
+def _report() -> None:
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def nobody(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.util
 import inspect
@@ -21,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import inside, shipped, wire
+from . import inside, output, settle, shipped, wire
 from .errors import CallError
-from .records import ERROR, FRAMES, Call
+from .records import ERROR, FRAMES, ITEM, OUTPUT, PROGRESS, Call
 
 TRACEBACK_CHARS_MAX = 64 << 10
 DOC_CHARS_MAX = 16 << 10
+
+
+#: Takes a stream item: its kind, its value as JSON, its attachments.
+Tell = Callable[[int, bytes, list[Any]], None]
 
 
 class ItemTimeout(BaseException):
@@ -73,8 +76,8 @@ class Functions:
     def __len__(self) -> int:
         return len(self._functions)
 
-    def run(self, call: Call, is_cancelled: Callable[[], bool]) -> Answer:
-        """Runs one call or chunk; never raises an `Exception`."""
+    def run(self, call: Call, is_cancelled: Callable[[], bool], tell: Tell | None = None) -> Answer:
+        """Runs one call or chunk; never raises an `Exception`. `tell` takes what it streams."""
         started = time.perf_counter_ns()
         items = 1
         takes_frames = bool(call.flags & FRAMES)
@@ -82,7 +85,10 @@ class Functions:
             function = self._functions.get(call.method)
             if function is None:
                 raise CallError(-32601, "Method not found", {"reason": f"not offered by {self.worker}"})
-            inside.enter(_call_id(call.dispatch), None, is_cancelled)
+            progress = _progress(tell) if tell is not None else None
+            inside.enter(_call_id(call.dispatch), progress, is_cancelled)
+            if tell is not None:
+                output.divert(_output(tell))
             as_bytes = _as_is if call.method == shipped.METHOD else bytes
             params = self._read(call, as_bytes)
             if call.items:
@@ -90,7 +96,9 @@ class Functions:
                 body, frames = self._run_chunk(function, params, call.remaining_ms, takes_frames)
             else:
                 result = function(**params) if isinstance(params, dict) else function(*params)
-                body, frames = wire.encode(_settle(result), takes_frames)
+                if tell is not None:
+                    result = self._stream(result, takes_frames, tell)
+                body, frames = _carry(settle.collect(result), takes_frames)
             is_error = False
         except Exception as error:
             body, frames, is_error = json.dumps(self.describe_error(error)).encode(), [], True
@@ -98,7 +106,21 @@ class Functions:
             body, frames, is_error = json.dumps(self.describe_error(error)).encode(), [], True
         finally:
             inside.leave()
+            if tell is not None:
+                output.divert(None)
         return Answer(body, frames, is_error, items, (time.perf_counter_ns() - started) // 1000)
+
+    def _stream(self, result: Any, takes_frames: bool, tell: Tell) -> Any:
+        """Tells what a generator yields; what it returns, or the result of anything else."""
+        result = settle.settle(result)
+        found = settle.values(result)
+        if found is None:
+            return result
+        try:
+            while True:
+                tell(ITEM, *_carry(next(found), takes_frames))
+        except StopIteration as end:
+            return end.value
 
     def _read(self, call: Call, as_bytes: Callable[[memoryview], Any]) -> Any:
         if not len(call.params):
@@ -118,8 +140,7 @@ class Functions:
         results: list[Any] = []
         failures: dict[int, Any] = {}
         feed = iter(items)
-        is_async = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
-        run = (lambda item: _settle(function(item))) if is_async else function
+        run = (lambda item: settle.collect(function(item))) if settle.is_pending(function) else function
         with self._alarm(timeout_ms) as timed:
             while len(results) < len(items):
                 try:
@@ -144,7 +165,7 @@ class Functions:
             failure = failures.get(at)
             if failure is None:
                 try:
-                    wire.encode(result, takes_frames)
+                    _carry(result, takes_frames)
                     parts.append({"result": result})
                     continue
                 except Exception as error:
@@ -204,17 +225,30 @@ class Functions:
         return {"code": -32000, "message": f"{name}: {message}" if message else name, "data": data}
 
 
+def _carry(result: Any, takes_frames: bool) -> tuple[bytes, list[Any]]:
+    """A result as JSON and frames. Raises `TypeError` naming one that cannot be carried."""
+    try:
+        return wire.encode(result, takes_frames)
+    except (ValueError, RecursionError) as error:
+        raise TypeError(f"a result cannot be held by JSON: {error}: {result!r:.80}") from None
+
+
 def _as_is(frame: memoryview) -> memoryview:
     return frame
 
 
-def _settle(result: Any) -> Any:
-    """Runs a coroutine to its end, and a generator into a list."""
-    if isinstance(result, types.CoroutineType):
-        return asyncio.run(result)
-    if isinstance(result, types.GeneratorType):
-        return list(result)
-    return result
+def _progress(tell: Tell) -> Callable[[float, float | None], None]:
+    def progress(done: float, total: float | None) -> None:
+        tell(PROGRESS, json.dumps({"done": done, "total": total}).encode(), [])
+
+    return progress
+
+
+def _output(tell: Tell) -> output.Sink:
+    def sink(stream: str, text: str) -> None:
+        tell(OUTPUT, json.dumps({"stream": stream, "text": text}).encode(), [])
+
+    return sink
 
 
 def _quick_chunk(results: list[Any]) -> bytes | None:

@@ -2,24 +2,21 @@
 
 A worker's host calls `enter` before a function and `leave` after it. Outside a call, `progress`
 does nothing and `cancelled` is False, so a function that uses them runs anywhere.
+
+muster-worker has this very file in its Python children, where `import muster` finds it whether the
+package is installed or not: the standard library alone, Python 3.8 or newer.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Callable, TypeVar  # noqa: UP035
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F")
 
-
-class _Current(threading.local):
-    call: str | None = None
-    progress: Callable[[float, float | None], None] | None = None
-    cancelled: Callable[[], bool] | None = None
-
-
-_current = _Current()
+# A process that hosts functions runs one call at a time, in whatever threads the function makes.
+_call: str | None = None
+_progress: Callable[[float, float | None], None] | None = None
+_cancelled: Callable[[], bool] | None = None
 
 
 def enter(
@@ -27,32 +24,35 @@ def enter(
     progress: Callable[[float, float | None], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """This thread now runs the call with this id (`c123`)."""
-    _current.call, _current.progress, _current.cancelled = call, progress, cancelled
+    """This process now runs the call with this id (`c123`)."""
+    global _call, _progress, _cancelled
+    _call, _progress, _cancelled = call, progress, cancelled
 
 
 def leave() -> None:
-    """This thread runs no call."""
+    """This process runs no call."""
     enter(None)
 
 
 def call_id() -> str | None:
-    """The id of the call that this thread runs, or None."""
-    return _current.call
+    """The id of the call that this process runs, or None."""
+    return _call
 
 
 def progress(done: float, total: float | None = None) -> None:
     """Tells a caller that listens how far the function is."""
-    if _current.progress is not None:
-        _current.progress(done, total)
+    if _progress is not None:
+        _progress(done, total)
 
 
 def cancelled() -> bool:
-    """Whether nobody waits for this call any more."""
-    return _current.cancelled is not None and _current.cancelled()
+    """Whether nobody waits for this call any more. A function that asks has a second to come to an end
+    by itself when its call is cancelled; any other is ended with its process at once."""
+    return _cancelled is not None and _cancelled()
 
 
 def once(function: F) -> F:
     """Decorator for functions that a worker offers: a call that may have run never runs again."""
-    function.__muster_once__ = True  # type: ignore[attr-defined]
+    mark: Any = function
+    mark.__muster_once__ = True
     return function

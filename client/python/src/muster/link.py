@@ -32,6 +32,7 @@ from .door import Door
 from .entry import Entry, find_id, nobody, read_result
 from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
 from .repeats import Repeats
+from .streaming import PREFIX, read_note
 from .wire import Buffer
 
 #: Messages received or sent before the thread looks at its other work.
@@ -234,12 +235,22 @@ class Link:
                     self._heard = time.monotonic()
                 return received
             body, frames = message
+            if body.startswith(PREFIX):
+                self._hear(body, frames)
+                continue
             id = find_id(body)
             entry = open_calls.pop(id, None) if id is not None else None
             if entry is not None:
                 entry.deliver(body, frames, None)
         self._heard = time.monotonic()
         return BURST
+
+    def _hear(self, body: bytes, frames: list[Buffer]) -> None:
+        """A notification about a call that runs."""
+        kind, params = read_note(body)
+        entry = self._open.get(params["id"])
+        if entry is not None:
+            entry.tell(kind, params, frames)
 
     def _send(self, door: Door) -> bool:
         """Sends what there is; True: the socket has no more room."""

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from .streaming import Listener, Read
 
 
 @dataclass(frozen=True)
 class Options:
     """How calls are made. `timeout` is in seconds, of a map it is that of each item; `attempts`
     how often a call may be started when its worker dies; `priority` is -10 to 10; `to` names the
-    one worker to ask."""
+    one worker to ask.
+
+    `on_progress(done, total)` is told what functions say with `muster.progress`, `on_output(stream, text)`
+    what they print, `stream` being `stdout` or `stderr`. Both run on the connection's own thread."""
 
     timeout: float | None = None
     attempts: int | None = None
     priority: int | None = None
     to: str | None = None
+    on_progress: Callable[[float, float | None], None] | None = None
+    on_output: Callable[[str, str], None] | None = None
+
+    @property
+    def listens(self) -> bool:
+        """Whether calls are made with a listener."""
+        return self.on_progress is not None or self.on_output is not None
+
+    def listener(self, on_item: Callable[[Any], None] | None = None, read: Read | None = None) -> Listener:
+        """Takes what a call says before its answer."""
+        return Listener(self.on_progress, self.on_output, on_item, read)
 
     def meta(self) -> str:
         """The members of `meta`, with a comma behind each."""

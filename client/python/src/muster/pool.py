@@ -25,6 +25,7 @@ from .future import Future
 from .link import Link
 from .mapping import MapIterator, NamedCalls, NamedChunks, Work
 from .options import Method, Options, read_method
+from .streaming import Listener, Stream
 
 if TYPE_CHECKING:
     from .parallel import ParallelFunction, RemoteFunction
@@ -85,13 +86,26 @@ class ClusterPool:
         params: Sequence[Any] | dict[str, Any] = (),
         *,
         read: Callable[..., Any] = wire.read_answer,
+        listener: Listener | None = None,
     ) -> Future[Any]:
         """Makes a call with its parameters as they go over the wire: by position or by name."""
         link = self.link
         future: Future[Any] = Future(link, next(link.ids), method, read)
         text, frames = wire.encode(params)
-        self.post(link, future.id, method, text, frames, future.deliver)
+        self.post(link, future.id, method, text, frames, future.deliver, listener=listener)
         return future
+
+    def stream(self, function: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Stream[Any]:
+        """Calls a generator function and gives what it yields as it comes."""
+        stream: Stream[Any] = Stream()
+        if not isinstance(function, str):
+            stream.future = self.shipment(function).submit(args, kwargs, stream.put)
+        else:
+            params = (self._by_name(function, args, kwargs) if args else kwargs) if kwargs else args
+            listener = self._options.listener(stream.put)
+            stream.future = self.request(function, params, listener=listener)
+        stream.future.add_done_callback(stream.end)
+        return stream
 
     def post(
         self,
@@ -102,6 +116,7 @@ class ClusterPool:
         frames: list[wire.Buffer],
         sink: Callable[..., None],
         extra: str = "",
+        listener: Listener | None = None,
     ) -> None:
         """Sends a call whose parameters are JSON already. `extra` are further members of `meta`."""
         head = self._heads.get(method)
@@ -111,10 +126,13 @@ class ClusterPool:
         parent = inside.call_id()
         if parent is not None:
             extra += f'"parent":{json.dumps(parent)},'
+        if listener is None and self._options.listens:
+            listener = self._options.listener()
+        if listener is not None:
+            extra += '"stream":true,'
         meta = f',"meta":{{{self._options.meta()}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
-        entry = Entry(
-            id, method, b"".join((head, params, meta.encode())), frames, sink, self._options.attempts == 1
-        )
+        body = b"".join((head, params, meta.encode()))
+        entry = Entry(id, method, body, frames, sink, self._options.attempts == 1, listener)
         link.submit(entry, None if '"map"' in extra else self._options.timeout)
 
     def call_to(self, worker: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -259,9 +277,18 @@ class ClusterPool:
         attempts: int | None = None,
         priority: int | None = None,
         to: str | None = None,
+        on_progress: Callable[[float, float | None], None] | None = None,
+        on_output: Callable[[str, str], None] | None = None,
     ) -> ClusterPool:
         """The same pool whose calls are made with these options; see `Options`."""
-        given = {"timeout": timeout, "attempts": attempts, "priority": priority, "to": to}
+        given = {
+            "timeout": timeout,
+            "attempts": attempts,
+            "priority": priority,
+            "to": to,
+            "on_progress": on_progress,
+            "on_output": on_output,
+        }
         other = copy.copy(self)
         changed = {name: value for name, value in given.items() if value is not None}
         other._options = replace(self._options, **changed)  # type: ignore[arg-type]
@@ -343,7 +370,8 @@ class ClusterPool:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A function that is shipped with a pool in its closure finds the same cluster again.
-        return reconnect, (self._target, self._options)
+        # Who listens stays here.
+        return reconnect, (self._target, replace(self._options, on_progress=None, on_output=None))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._target}>"

@@ -15,6 +15,10 @@ VERSION = 1
 RAW, OWN_FRAME, STREAM, FRAMES, ERROR, WHOLE = 1, 2, 4, 8, 16, 32
 
 
+#: Kinds of stream items.
+PROGRESS, OUTPUT, ITEM = 1, 2, 3
+
+
 class Command(IntEnum):
     """What a message is, in the second byte of frame 0."""
 
@@ -64,6 +68,7 @@ DISPATCH_BYTES = 20
 _CALL = struct.Struct("<20sIIIBBIIHH")
 _REPLY = struct.Struct("<20sIIBBII")
 SLOT_CALL = struct.Struct("<II20s")
+_STREAM = struct.Struct("<IB")
 _RECALLED = struct.Struct("<II20sB")
 
 
@@ -115,6 +120,11 @@ def pack_reply(
     """A reply's record. With `OWN_FRAME` the body is not in it but in a frame of its own."""
     head = _REPLY.pack(dispatch, min(service_us, 0xFFFFFFFF), items, flags, attachments, 0, len(body))
     return head if flags & OWN_FRAME else head + body
+
+
+def pack_stream_item(dispatch: bytes, seq: int, kind: int, value: bytes) -> bytes:
+    """A stream item; `seq` counts those of its kind."""
+    return dispatch + _STREAM.pack(seq, kind) + value
 
 
 def unpack_slot_calls(packed: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import shipped
+from . import settle, shipped
 from .connection import Target
 from .hosting import Functions
 
@@ -36,6 +36,7 @@ def serve(
     for source in sources:
         functions.add_all(source, prefix)
     if allow_apply:
+        shipped.settle = settle.collect
         functions.add(shipped.METHOD, shipped.apply)
     if not len(functions):
         raise ValueError("there is no function to offer")

@@ -1,7 +1,8 @@
 """The worker's side of shipped functions: the method `muster.apply`.
 
 A worker that allows it offers one method, which runs what clients send. Only the standard library
-is needed here, and what the sent functions themselves need (usually cloudpickle).
+is needed here, and what the sent functions themselves need (usually cloudpickle). muster-worker has this
+very file in its Python children, which may run Python 3.8.
 
 `muster.apply` takes its parameters by name:
 
@@ -12,6 +13,7 @@ is needed here, and what the sent functions themselves need (usually cloudpickle
 - `setup`: the hash of a function without parameters that runs once in each process, before the rest.
 - `each`: absent, or `"item"` or `"arguments"`: apply the function to every item, as its one argument or
   as the list of its arguments.
+- `stream`: if the function makes a generator, what it yields is sent as it comes.
 
 It answers a list of attachments, pickle and buffers likewise: the function's result, or with `each`
 the pair of the list of results and a dict of failures by place. If it does not know a function, it answers
@@ -21,14 +23,14 @@ the pair of the list of results and a dict of failures by place. If it does not 
 from __future__ import annotations
 
 import base64
+import inspect
 import os
 import pickle
 import socket
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
 from itertools import starmap
-from typing import Any
+from typing import Any, Callable  # noqa: UP035
 
 METHOD = "muster.apply"
 
@@ -37,6 +39,9 @@ FUNCTIONS_MAX = 1000
 #: Buffers smaller than this stay in the pickle; at most BUFFERS_MAX travel beside it.
 BUFFER_BYTES_MIN = 4 << 10
 BUFFERS_MAX = 48
+
+#: What a host makes of coroutines and generators.
+settle: Callable[[Any], Any] | None = None
 
 _functions: OrderedDict[str, Callable[..., Any]] = OrderedDict()
 _set_up: set[str] = set()
@@ -48,6 +53,7 @@ def apply(
     define: dict[str, Any] | None = None,
     setup: str | None = None,
     each: str | None = None,
+    stream: bool = False,
 ) -> Any:
     """Run a function that the caller sent."""
     for name, content in (define or {}).items():
@@ -70,7 +76,10 @@ def apply(
         return _dump_each(*_apply_each(run, given, each == "arguments"))
     args, kwargs = given
     try:
-        return dump(run(*args, **kwargs))
+        result = run(*args, **kwargs)
+        if stream and inspect.isgenerator(result):
+            return _dump_yielded(result)
+        return dump(result if settle is None else settle(result))
     except Exception as error:
         packed = _pack_error(error)
         if packed is not None:
@@ -82,9 +91,22 @@ def apply(
         raise
 
 
+def _dump_yielded(generator: Any) -> Any:
+    while True:
+        try:
+            value = next(generator)
+        except StopIteration as end:
+            return dump(end.value)
+        yield dump(value)
+
+
 def _apply_each(run: Callable[..., Any], items: list[Any], is_star: bool) -> tuple[list[Any], dict[int, Any]]:
     results: list[Any] = []
     failures: dict[int, Any] = {}
+    settle_each = settle if settle is not None and _makes_pending(run) else None
+    if settle_each is not None:
+        plain, settled = run, settle_each
+        run = lambda *item: settled(plain(*item))  # noqa: E731
     feed = iter(items)
     apply_rest = starmap if is_star else map
     while len(results) < len(items):
@@ -97,6 +119,10 @@ def _apply_each(run: Callable[..., Any], items: list[Any], is_star: bool) -> tup
             failures[len(results)] = describe(error)
             results.append(None)
     return results, failures
+
+
+def _makes_pending(run: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(run) or inspect.isgeneratorfunction(run)
 
 
 def _dump_each(results: list[Any], failures: dict[int, Any]) -> list[Any]:

@@ -21,7 +21,7 @@ import zmq
 from . import records
 from .connection import Address
 from .door import open_dealer
-from .hosting import Answer, Functions
+from .hosting import Answer, Functions, Tell
 from .records import Call, Command
 
 #: Answers wait for each other at most this long, in seconds, and up to this size.
@@ -42,9 +42,10 @@ EXIT_RECYCLED = 64
 
 
 class Board:
-    """Shared memory: the last call started, the last one ended, and when the item has to be done."""
+    """Shared memory: the last call started, the last one ended, the last one that looked for its
+    cancellation, and when the item has to be done."""
 
-    _FORM = struct.Struct("<IId")
+    _FORM = struct.Struct("<IIIxxxxd")
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self._FORM.size)
@@ -55,13 +56,17 @@ class Board:
     def end(self, seq: int) -> None:
         struct.pack_into("<I", self._memory, 4, seq)
 
+    def heed(self, seq: int) -> None:
+        struct.pack_into("<I", self._memory, 8, seq)
+
     def expect(self, deadline: float) -> None:
-        struct.pack_into("<d", self._memory, 8, deadline)
+        struct.pack_into("<d", self._memory, 16, deadline)
 
     def clear(self) -> None:
-        self._FORM.pack_into(self._memory, 0, 0, 0, 0.0)
+        self._FORM.pack_into(self._memory, 0, 0, 0, 0, 0.0)
 
-    def read(self) -> tuple[int, int, float]:
+    def read(self) -> tuple[int, int, int, float]:
+        """Started, ended, heeding, deadline."""
         return self._FORM.unpack_from(self._memory, 0)
 
 
@@ -197,13 +202,30 @@ class Slot:
             self._hold(call, Answer(json.dumps(error).encode(), [], True, 1, 0))
             return
         self._board.start(call.seq)
-        answer = self._functions.run(call, lambda: self._cancelled == call.seq)
+        tell = self._teller(call) if call.flags & records.STREAM else None
+        answer = self._functions.run(call, lambda: self._is_cancelled(call.seq), tell)
         self._board.end(call.seq)
         seconds = answer.service_us / 1e6 / max(1, answer.items)
         self._estimates[call.method] = seconds if estimate is None else 0.7 * estimate + 0.3 * seconds
         # Asking for a function is no call of one.
         self._calls_left -= not answer.body.startswith(b'{"missing":')
         self._hold(call, answer)
+
+    def _is_cancelled(self, seq: int) -> bool:
+        # From now on a cancellation gives it time.
+        self._board.heed(seq)
+        return self._cancelled == seq
+
+    def _teller(self, call: Call) -> Tell:
+        """Sends what the call streams; waits while the link has no room for it."""
+        counts = [0, 0, 0]
+
+        def tell(kind: int, value: bytes, frames: list[Any]) -> None:
+            counts[kind - 1] += 1
+            item = records.pack_stream_item(call.dispatch, counts[kind - 1], kind, value)
+            self._data.send_multipart([Command.STREAM.frame, item, *frames], copy=False)
+
+        return tell
 
     def _hold(self, call: Call, answer: Answer) -> None:
         flags = records.ERROR if answer.is_error else 0

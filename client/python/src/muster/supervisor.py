@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import zmq
 
-from . import __version__, records, slot
+from . import __version__, output, records, slot
 from .connection import Target
 from .door import open_dealer
 from .errors import CallError, MusterError
@@ -29,6 +29,8 @@ from .records import Command
 MISSED_MAX = 3
 #: How long past its deadline an item may run before its process is ended, in seconds.
 ITEM_GRACE = 1.0
+#: How long a function that looks for its cancellation may go on once it is told, in seconds.
+CANCEL_GRACE = 1.0
 #: How long slots may take to finish when the worker drains, in seconds.
 GRACE = 30.0
 
@@ -133,9 +135,11 @@ class Supervisor:
         for process in self._slots:
             if not process.pid and process.restart_at is not None:
                 times.append(process.restart_at)
-            deadline = process.board.read()[2]
+            deadline = process.board.read()[3]
             if deadline:
                 times.append(deadline + ITEM_GRACE)
+            if process.cancelled is not None:
+                times.append(process.cancelled[1])
         return max(0.0, min(times) - now)
 
     def _beat(self, now: float) -> None:
@@ -222,9 +226,13 @@ class Supervisor:
         process = self._find(number)
         if process is None:
             return
-        started, ended, _ = process.board.read()
+        started, ended, heeding, _ = process.board.read()
         if started == seq and ended != seq:
-            self._kill(process, is_on_purpose=True)
+            if heeding != seq:
+                self._kill(process, is_on_purpose=True)
+                return
+            process.cancelled = (seq, time.monotonic() + CANCEL_GRACE)
+            self._order(number, slot.CANCEL, seq, dispatch)
         else:
             self._order(number, slot.CANCEL, seq, dispatch)
 
@@ -275,9 +283,13 @@ class Supervisor:
 
     def _keep_slots(self, now: float) -> None:
         for process in list(self._slots):
-            deadline = process.board.read()[2]
+            started, ended, _, deadline = process.board.read()
             if process.pid and deadline and now > deadline + ITEM_GRACE:
                 self._kill(process)
+            if process.cancelled is not None and now >= process.cancelled[1]:
+                if process.pid and started == process.cancelled[0] != ended:
+                    self._kill(process, is_on_purpose=True)
+                process.cancelled = None
             # Processes that would join a broker which does not know their worker yet only wait.
             is_due = process.restart_at is not None and now >= process.restart_at
             if not process.pid and is_due and not process.is_unwanted and self._epoch:
@@ -294,6 +306,7 @@ class Supervisor:
         theirs.close()
         ours.setblocking(False)
         process.pid, process.orders = pid, ours
+        process.cancelled = None
         process.unsent, process.unread = bytearray(), b""
         process.restart_at = None
         self._poller.register(ours.fileno(), zmq.POLLIN)
@@ -319,6 +332,7 @@ class Supervisor:
                 orders,
                 self._recycle,
             )
+            output.stand_before()
             code = served.run()
         except BaseException:
             import traceback
