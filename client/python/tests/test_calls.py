@@ -121,7 +121,9 @@ def test_result_waits_no_longer_than_asked(pool):
 def test_cancel_ends_the_call_on_the_cluster(pool):
     before = pool.status()["calls"]["cancelled"]
     futures = [pool.submit("nap", 300) for _ in range(6)]
+    # One that was not sent yet would not be cancelled there.
     wait_for(lambda: pool.status()["calls"]["running"] == 2, "two running calls")
+    wait_for(lambda: pool.status()["calls"]["queued"] == 4, "four waiting calls")
     assert all(future.cancel() for future in futures)
     wait_for(lambda: pool.status()["calls"]["cancelled"] == before + 6, "six cancelled calls")
     # Both slots are free again.

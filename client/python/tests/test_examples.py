@@ -34,7 +34,7 @@ exp(-x)  -1.00000 -0.60653 -0.36788
 SCALING = """\
 grown to 6
 shrunk to 2
-100 jobs done, in order: True
+400 jobs done, in order: True
 more than two processes took part: True
 """
 

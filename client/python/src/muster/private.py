@@ -42,14 +42,14 @@ def find_program(name: str) -> str:
 
 
 @functools.cache
-def _rust_worker() -> str | None:
-    """A `muster-worker` that runs shipped functions, if there is one."""
+def _rust_worker(*needed: str) -> str | None:
+    """A `muster-worker` that has these flags, if there is one."""
     try:
         program = find_program("muster-worker")
         usage = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10).stdout
     except (StartError, OSError, subprocess.SubprocessError):
         return None
-    return program if "--allow-apply" in usage else None
+    return program if all(flag in usage for flag in needed) else None
 
 
 class PrivateCluster:
@@ -100,7 +100,7 @@ class PrivateCluster:
         options = [f"--name={program}-{os.getpid()}", "-n", str(self.slots)]
         if recycle is not None:
             options += ["--recycle", str(recycle)]
-        worker = _rust_worker()
+        worker = _rust_worker("--allow-apply", *(option for option in options if option == "--recycle"))
         if worker is None:
             return [sys.executable, "-m", "muster.serve", "--allow-apply", *options]
         return [worker, "--allow-apply", "--interpreter", sys.executable, *options]
