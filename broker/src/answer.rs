@@ -99,7 +99,8 @@ fn worker_lost(attempts: &[Attempt], clock: &Clock) -> RpcError {
         .data(&json!({"attempts": list}))
 }
 
-fn attempt_json(attempt: &Attempt, clock: &Clock) -> serde_json::Value {
+/// One try that ended with its slot.
+pub fn attempt_json(attempt: &Attempt, clock: &Clock) -> serde_json::Value {
     let ending = &attempt.ending;
     json!({
         "worker": attempt.worker,

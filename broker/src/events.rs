@@ -1,7 +1,8 @@
 //! The events PUB: what happens, for those who watch.
 //!
 //! Each event is two frames: its name, which is what a subscription matches, and a JSON object with
-//! a sequence number, so that a subscriber that was too slow sees the gap. While nobody subscribes
+//! its number among all events and among those of its name, so that a subscriber that was too slow
+//! sees the gap. While nobody subscribes
 //! the core makes no notes at all.
 //!
 //! Source: docs/protocol.md, "Events".
@@ -14,7 +15,7 @@ use log::warn;
 use muster_core::{Core, EndReason, Note, Target};
 use muster_proto::socket::{Frame, Socket, SocketError};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Subscriptions that are told apart; libzmq tells of each prefix once.
 const PREFIXES_MAX: usize = 10_000;
@@ -24,6 +25,8 @@ pub struct Events {
     socket: Socket,
     prefixes: BTreeSet<Vec<u8>>,
     sequence: u64,
+    /// How many of each name.
+    counts: BTreeMap<&'static str, u64>,
     frames: Vec<Frame>,
 }
 
@@ -34,6 +37,7 @@ impl Events {
             socket,
             prefixes: BTreeSet::new(),
             sequence: 0,
+            counts: BTreeMap::new(),
             frames: Vec::new(),
         }
     }
@@ -71,7 +75,10 @@ impl Events {
     pub fn publish(&mut self, note: &Note, core: &Core<Request, Reply>, clock: &Clock) {
         let (name, mut body) = event_of(note, core, clock);
         self.sequence += 1;
+        let nth = self.counts.entry(name).or_default();
+        *nth += 1;
         body["seq"] = json!(self.sequence);
+        body["nth"] = json!(nth);
         body["event"] = json!(name);
         body["time"] = json!(clock.wall_seconds(clock.now()));
         // A subscriber that does not read loses events, never the broker its time.

@@ -67,7 +67,7 @@ pub const LOCALS: [(&str, Local, &[&str], &str); 20] = [
         "broker.calls",
         Local::Calls,
         &["state", "limit"],
-        "List open calls.",
+        "List calls: open ones, or recent ones that failed or were slow.",
     ),
     (
         "broker.cancel",

@@ -38,7 +38,7 @@ def differences(where, example, actual):
         for name in (example.keys() & actual.keys()) - {"params"}:
             yield from differences(f"{where}.{name}", example[name], actual[name])
     elif isinstance(example, list) and isinstance(actual, list):
-        if not actual:
+        if example and not actual:
             yield f"{where} is empty, nothing to compare"
         for item in actual:
             yield from differences(f"{where}[]", example[0], item)
@@ -62,12 +62,13 @@ def main():
             params = cluster.json("muster", "call", "system.methodSignature", name)
             if params != methods[name]:
                 wrong.append(f"{name} takes {params}, documented are {methods[name]}")
-        # A call to look at, until the cluster is taken down.
+        # A call that failed, and one to look at until the cluster is taken down.
+        cluster.run("muster", "call", "sleep", "soon", check=False)
         cluster.start("muster", "call", "sleep", "60")
         while not cluster.json("muster", "call", "broker.calls"):
             pass
         for name, example in fields.items():
-            actual = cluster.json("muster", "call", name)
+            actual = cluster.json("muster", "call", *name.split())
             wrong += sorted(set(differences(name, example, actual)))
     for line in wrong:
         print(line)

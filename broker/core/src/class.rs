@@ -40,6 +40,8 @@ pub(crate) struct Class {
 pub(crate) struct Estimate {
     /// In nanoseconds per item; `None` until the first answer.
     per_item_ns: Option<u64>,
+    /// All that was learnt from, together.
+    total_ns: u64,
 }
 
 impl Estimate {
@@ -47,6 +49,7 @@ impl Estimate {
     /// that is long parks others behind it, the other error costs a round trip.
     #[inline]
     pub fn learn(&mut self, service_ns: u64, items: u32) {
+        self.total_ns = self.total_ns.wrapping_add(service_ns);
         let sample = service_ns / u64::from(items.max(1));
         self.per_item_ns = Some(match self.per_item_ns {
             None => sample,
@@ -60,6 +63,11 @@ impl Estimate {
     pub fn micros(&self, items: u32) -> Option<u64> {
         let ns = self.per_item_ns?.saturating_mul(u64::from(items));
         Some(ns.div_ceil(1_000))
+    }
+
+    /// Nanoseconds of service given.
+    pub fn total_ns(&self) -> u64 {
+        self.total_ns
     }
 
     /// Nanoseconds per item.

@@ -1,10 +1,11 @@
 //! Why a call waits: each worker that could run it, and what keeps it from it.
 
+use crate::action::Attempt;
 use crate::call::CallState;
 use crate::event::WorkerKind;
 use crate::recent::EndedCall;
 use crate::slot::{Slot, Worker};
-use crate::{Core, Reply, Request};
+use crate::{Core, MonoTime, Reply, Request};
 use muster_proto::id::CallId;
 
 /// What keeps a worker from a waiting call.
@@ -22,7 +23,56 @@ pub enum Obstacle {
     Turn,
 }
 
+/// What is known of an open call beyond its status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation<'a> {
+    /// Calls that wait for the same methods and workers as this one, it included.
+    pub waiting: usize,
+    /// Calls in front of it on its slot; `None`: it is on none.
+    pub ahead: Option<usize>,
+    /// When it was handed to its slot.
+    pub dispatched: Option<MonoTime>,
+    /// When it will be tried again.
+    pub retry: Option<MonoTime>,
+    /// When its time is up; [`MonoTime::NEVER`] without a deadline.
+    pub deadline: MonoTime,
+    /// How often it may be tried.
+    pub attempts_max: u16,
+    /// The tries that ended with their slot.
+    pub attempts: &'a [Attempt],
+    /// Who could run it, and what keeps each from it.
+    pub workers: Vec<(&'a str, Obstacle)>,
+}
+
 impl<Q: Request, R: Reply> Core<Q, R> {
+    /// Why an open call is where it is.
+    pub fn explain(&self, id: CallId) -> Option<Explanation<'_>> {
+        let call = self.calls.get(id)?;
+        let slot = match call.state {
+            CallState::Dispatched { slot } => self.slots.get(&slot),
+            _ => None,
+        };
+        let ahead = slot.and_then(|slot| slot.in_flight.iter().position(|held| held.call == id));
+        let dispatched = slot
+            .zip(ahead)
+            .map(|(slot, ahead)| slot.in_flight[ahead].at);
+        let retry = match call.state {
+            CallState::Delayed { until } => Some(until),
+            _ => None,
+        };
+        let extra = call.extra.as_deref();
+        Some(Explanation {
+            waiting: self.classes[call.class].queue.len(),
+            ahead,
+            dispatched,
+            retry,
+            deadline: call.deadline,
+            attempts_max: call.attempts_max,
+            attempts: extra.map_or(&[], |extra| extra.attempts.as_slice()),
+            workers: self.obstacles(id),
+        })
+    }
+
     /// Workers that could run a waiting call, by name, and what keeps each from it. Empty when
     /// nobody offers its method, or when it does not wait.
     pub fn obstacles(&self, id: CallId) -> Vec<(&str, Obstacle)> {

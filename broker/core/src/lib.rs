@@ -57,7 +57,7 @@ pub use event::{
     BatchItem, CancelTarget, EndReason, Ending, Event, NewCall, Offer, Once, Reply, Request,
     Target, Verdict, WorkerKind, WorkerSpec,
 };
-pub use explain::Obstacle;
+pub use explain::{Explanation, Obstacle};
 pub use note::Note;
 pub use outbox::{Outbox, OutboxCaps, Pushed};
 pub use recent::{BUCKETS, EndedCall, Histogram, HowEnded};

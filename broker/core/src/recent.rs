@@ -147,6 +147,19 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us);
     }
 
+    /// Counts what another counted, too.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+
+    /// Calls in all.
+    pub fn calls(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
     /// A bucket's upper end in microseconds; `None`: it has none.
     pub fn upper_us(bucket: usize) -> Option<u64> {
         (bucket + 1 < BUCKETS).then(|| Self::FIRST_US << bucket)

@@ -1,11 +1,13 @@
 //! What the core knows, for those who ask. Scans everything: not for the path of a call.
 
 use crate::call::CallState;
+use crate::class::Class;
 use crate::event::{Target, WorkerKind};
 use crate::recent::Histogram;
 use crate::slot::{DispatchedState, Slot, Worker};
 use crate::{ClientId, Core, MonoTime, Reply, Request, SlotId, Totals, WorkerId};
 use muster_proto::id::CallId;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A slot's state as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +106,8 @@ pub struct MethodStatus {
     pub queued: usize,
     /// Estimated service time per item.
     pub service_ns: Option<u64>,
+    /// Service time given.
+    pub total_ns: u64,
     /// How long its calls took, from admission to answer.
     pub latency: Histogram,
     /// Its calls that ended with anything but a result.
@@ -133,6 +137,28 @@ pub struct CallStatus {
     pub charged: u16,
     /// Items of its chunk.
     pub items: u32,
+}
+
+impl From<&Class> for MethodStatus {
+    fn from(class: &Class) -> Self {
+        MethodStatus {
+            queued: class.queue.len(),
+            service_ns: class.estimate.per_item_ns(),
+            total_ns: class.estimate.total_ns(),
+            latency: class.latency,
+            failures: class.failures,
+        }
+    }
+}
+
+impl MethodStatus {
+    fn add(&mut self, other: &MethodStatus) {
+        self.queued += other.queued;
+        self.service_ns = self.service_ns.or(other.service_ns);
+        self.total_ns = self.total_ns.wrapping_add(other.total_ns);
+        self.latency.merge(&other.latency);
+        self.failures += other.failures;
+    }
 }
 
 impl<Q: Request, R: Reply> Core<Q, R> {
@@ -227,7 +253,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     }
 
     /// Names of the methods on offer now, in order.
-    pub fn offered(&self) -> std::collections::BTreeSet<&str> {
+    pub fn offered(&self) -> BTreeSet<&str> {
         let offers = self
             .groups
             .iter()
@@ -248,13 +274,24 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// What is known of a method, if it was ever called.
     pub fn method(&self, name: &str) -> Option<MethodStatus> {
         let class = &self.classes[self.classes.find(&Target::Method(name.into()))?];
-        let service_ns = class.estimate.per_item_ns();
-        Some(MethodStatus {
-            queued: class.queue.len(),
-            service_ns,
-            latency: class.latency,
-            failures: class.failures,
-        })
+        Some(class.into())
+    }
+
+    /// What is known of each method that was ever called, calls to a worker by name included.
+    pub fn methods(&self) -> BTreeMap<&str, MethodStatus> {
+        let mut methods: BTreeMap<&str, MethodStatus> = BTreeMap::new();
+        for (_, class) in self.classes.iter() {
+            let (Target::Method(name) | Target::MethodAt { method: name, .. }) = &*class.target
+            else {
+                continue;
+            };
+            let found = MethodStatus::from(class);
+            methods
+                .entry(name)
+                .and_modify(|known| known.add(&found))
+                .or_insert(found);
+        }
+        methods
     }
 
     /// How many calls wait for a target.
@@ -265,6 +302,21 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     /// The open call with this id.
     pub fn call(&self, id: CallId) -> Option<CallStatus> {
+        let position = self.position(id);
+        Some(CallStatus {
+            position,
+            ..self.brief(id)?
+        })
+    }
+
+    fn position(&self, id: CallId) -> Option<usize> {
+        let call = self.calls.get(id)?;
+        let queue = &self.classes[call.class].queue;
+        queue.position(call.client, call.priority, id)
+    }
+
+    /// All but the position.
+    fn brief(&self, id: CallId) -> Option<CallStatus> {
         let call = self.calls.get(id)?;
         let class = &self.classes[call.class];
         Some(CallStatus {
@@ -276,7 +328,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 _ => None,
             },
             is_delayed: matches!(call.state, CallState::Delayed { .. }),
-            position: class.queue.position(call.client, call.priority, id),
+            position: None,
             admitted: call.admitted,
             dispatches: call.dispatches,
             charged: call.charged,
@@ -284,13 +336,36 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         })
     }
 
-    /// Open calls in the order of admission, as long as `wanted` says so.
+    /// Open calls in the order of admission, as long as `wanted` says so. It is asked before the
+    /// position is known, which takes a walk along a queue.
     pub fn calls(&self, limit: usize, wanted: impl Fn(&CallStatus) -> bool) -> Vec<CallStatus> {
-        let statuses = self.calls.iter().filter_map(|(id, _)| self.call(id));
-        statuses
-            .filter(|status| wanted(status))
-            .take(limit)
-            .collect()
+        let ids = self.calls.iter().map(|(id, _)| id);
+        self.statuses(ids, limit, wanted)
+    }
+
+    /// The same of calls that are on slots. Asks the slots: a million may wait.
+    pub fn running_calls(
+        &self,
+        limit: usize,
+        wanted: impl Fn(&CallStatus) -> bool,
+    ) -> Vec<CallStatus> {
+        let held = self.slots.values().flat_map(|slot| &slot.in_flight);
+        let ids: BTreeSet<CallId> = held.map(|dispatched| dispatched.call).collect();
+        self.statuses(ids.into_iter(), limit, wanted)
+    }
+
+    fn statuses(
+        &self,
+        ids: impl Iterator<Item = CallId>,
+        limit: usize,
+        wanted: impl Fn(&CallStatus) -> bool,
+    ) -> Vec<CallStatus> {
+        let brief = ids.filter_map(|id| self.brief(id)).filter(wanted);
+        let placed = brief.take(limit).map(|status| CallStatus {
+            position: self.position(status.id),
+            ..status
+        });
+        placed.collect()
     }
 
     /// Name of the worker a slot belongs to, and the slot's number there.
