@@ -130,6 +130,10 @@ fn how(attempt: &Attempt) -> String {
         (_, Some(code), _) => format!("exit code {code}{memory}"),
         (_, _, EndReason::Silent) => "silent".into(),
         (_, _, EndReason::Goodbye) => "left".into(),
+        (_, _, EndReason::TooLarge) => {
+            let max = muster_proto::limits::LINK_BYTES_MAX;
+            format!("its reply is over the limit of {max} bytes")
+        }
         _ => "disconnected".into(),
     }
 }

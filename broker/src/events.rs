@@ -173,5 +173,6 @@ fn reason_name(reason: EndReason) -> &'static str {
         EndReason::ChildEnded => "child ended",
         EndReason::OnPurpose => "on purpose",
         EndReason::Goodbye => "left",
+        EndReason::TooLarge => "reply too large",
     }
 }

@@ -164,6 +164,9 @@ pub enum EndReason {
     OnPurpose,
     /// Its worker said goodbye.
     Goodbye,
+    /// Its lane sent a message over the limit of a link: an answer that can't be taken, however
+    /// often it is made.
+    TooLarge,
 }
 
 /// Which calls to cancel.

@@ -6,7 +6,7 @@
 //! that was alone, or ran in front of others after a flush, is charged an attempt.
 
 use crate::action::Attempt;
-use crate::call::{CallState, Extra};
+use crate::call::{Call, CallState, Extra};
 use crate::event::{EndReason, Ending};
 use crate::slot::{Dispatched, Mourned};
 use crate::timer::Due;
@@ -16,6 +16,9 @@ use std::collections::VecDeque;
 
 /// What a worker flushes its answers before: see the worker protocol.
 const FLUSHED_FROM_US: u64 = 1_000;
+
+/// Answers over the limit of a link after which a call is not tried again: the next would be, too.
+const OVERSIZED_MAX: usize = 2;
 
 /// What a slot leaves behind.
 struct LostSlot {
@@ -235,7 +238,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     fn retry_or_fail(&mut self, id: CallId, awaits_word: bool) {
         let call = self.calls.get(id).expect("the caller holds it");
-        let is_over = self.runs_once(call) || call.charged >= call.attempts_max;
+        let is_over = self.runs_once(call)
+            || call.charged >= call.attempts_max
+            || oversized(call) >= OVERSIZED_MAX;
         let call = self.calls.get_mut(id).expect("the caller holds it");
         if is_over {
             if awaits_word {
@@ -268,4 +273,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         call.alone |= is_suspect;
         self.enqueue(id);
     }
+}
+
+/// Attempts of a call that ended with an answer over the limit of a link.
+fn oversized<Q>(call: &Call<Q>) -> usize {
+    let attempts = call.extra.iter().flat_map(|extra| &extra.attempts);
+    attempts
+        .filter(|attempt| attempt.ending.reason == EndReason::TooLarge)
+        .count()
 }

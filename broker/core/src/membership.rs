@@ -236,6 +236,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             failures: 0,
             service_us: 0,
             strikes: 0,
+            struck: self.now,
             refused: BTreeSet::new(),
             no_json: false,
             is_on_probation: worker.spec.kind == WorkerKind::Lane,

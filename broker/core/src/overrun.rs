@@ -112,7 +112,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let held = |d: &Dispatched| {
             d.call == dispatch.call
                 && d.attempt == dispatch.attempt
-                && d.state != DispatchedState::Open
+                && matches!(
+                    d.state,
+                    DispatchedState::Recalled | DispatchedState::Abandoned
+                )
         };
         let at = slot.in_flight.iter().position(held);
         let Some(at) = at.filter(|_| dispatch.epoch == self.config.epoch) else {

@@ -11,8 +11,9 @@ use crate::{Action, Core, Failure, Outcome, Reply, Request, SlotId};
 use muster_proto::id::{CallId, DispatchId};
 use std::time::Duration;
 
-/// Unreadable answers after which a lane is closed.
+/// Unreadable answers within [`STRIKES_WINDOW`] after which a lane is closed.
 const STRIKES_MAX: u32 = 3;
+const STRIKES_WINDOW: Duration = Duration::from_secs(60);
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// A slot answered.
@@ -127,6 +128,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let Some(slot) = self.slots.get_mut(&slot_id) else {
             return;
         };
+        if slot.strikes == 0 || self.now.since(slot.struck) > STRIKES_WINDOW {
+            (slot.strikes, slot.struck) = (0, self.now);
+        }
         slot.strikes += 1;
         if slot.kind != WorkerKind::Lane {
             return;

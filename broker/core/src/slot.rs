@@ -74,8 +74,10 @@ pub(crate) struct Slot {
     pub failures: u64,
     /// Service time given, in microseconds.
     pub service_us: u64,
-    /// Unreadable answers.
+    /// Unreadable answers since `struck`.
     pub strikes: u32,
+    /// The first of them that still counts.
+    pub struck: MonoTime,
     /// Classes whose method it said not to know.
     pub refused: BTreeSet<ClassId>,
     /// A lane that answered JSON with something else.

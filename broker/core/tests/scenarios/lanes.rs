@@ -1,7 +1,7 @@
 //! Lanes: links to servers that say nothing of themselves.
 
 use crate::story::{Story, at_worker, call, config, offer, to};
-use muster_core::{Offer, Target, Verdict};
+use muster_core::{EndReason, Event, Offer, SlotId, Target, Verdict};
 
 fn anything() -> Offer {
     Offer {
@@ -274,4 +274,29 @@ fn a_fresh_lane_gets_one_call_until_it_has_answered() {
     story.says(&["run c2.1 s21#1 short"]);
     story.reply(21, 2, 1, 10).submit(1, call("m"));
     story.says(&["k1 c2 =2", "run c3.1 s21#2 short", "run c4.1 s21#3 short"]);
+}
+
+#[test]
+fn an_answer_that_is_too_large_twice_is_not_tried_a_third_time() {
+    let mut story = lanes(3);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    let too_large = |slot| Event::SlotGone {
+        slot: SlotId(slot),
+        reason: EndReason::TooLarge,
+    };
+    story.tell(too_large(11)).says(&["run c1.2 s21#1"]);
+    story.tell(too_large(21));
+    story.says(&["k1 c1 lost [lane1 TooLarge, lane2 TooLarge]"]);
+}
+
+#[test]
+fn unreadable_answers_that_are_far_apart_close_no_lane() {
+    let mut story = lanes(1);
+    for id in 1..=4 {
+        story
+            .submit(1, to(Target::Raw))
+            .reply_as(11, id, 1, 9, Verdict::Garbage)
+            .wait_ms(31_000);
+    }
+    assert!(!story.lines().iter().any(|line| line == "close s11"));
 }
