@@ -4,10 +4,14 @@
 //! over the sockets' descriptors tells which may have something: an edge, told once, so a lane is
 //! read until it is empty, and looked at again after every send, which may have used the edge up.
 
+mod lane;
+mod server;
+
+pub use lane::Lane;
+pub use server::Server;
+
 use crate::epoll::{Changes, Epoll, Interest};
 use crate::keyring::Keyring;
-use crate::reply::{Form, Reply};
-use crate::request::{Kind as RequestKind, Request};
 use crate::server::CoreEvent;
 use crate::splice::{
     Arrival, DialId, GoneReason, LinkId, Origin, Splice, SpliceError, SpliceEvent,
@@ -15,18 +19,12 @@ use crate::splice::{
 use crate::workers::Order;
 use crate::zap::Domain;
 use log::{info, warn};
-use muster_core::{
-    EndReason, Event, Offer, Once, SlotId, Verdict, WorkerId, WorkerKind, WorkerSpec,
-};
-use muster_proto::code::Code;
-use muster_proto::id::DispatchId;
-use muster_proto::rpc;
-use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket, SocketError};
+use muster_core::{EndReason, Event, SlotId, WorkerId};
+use muster_proto::socket::{Context, Frame, Kind, Profile, Socket, SocketError};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Lanes and managed workers are numbered apart.
@@ -37,41 +35,6 @@ const SPLICE: u64 = u64::MAX;
 
 /// Calls that may be on their way to one lane; the core's cap is lower.
 const CREDIT: u32 = 64;
-
-/// A REP server to connect to, as `--worker` and `broker.add_worker` have it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Where it listens.
-    pub endpoint: String,
-    /// What it offers; empty: anything, raw bodies too.
-    pub methods: Vec<String>,
-}
-
-impl Server {
-    /// Reads `ENDPOINT[,methods=a,b]`.
-    ///
-    /// # Errors
-    /// What is wrong with the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (endpoint, rest) = text
-            .split_once(',')
-            .map_or((text, None), |(e, r)| (e, Some(r)));
-        let methods = match rest {
-            None => Vec::new(),
-            Some(rest) => {
-                let list = rest
-                    .strip_prefix("methods=")
-                    .filter(|list| !list.is_empty());
-                let list = list.ok_or_else(|| format!("`{rest}` is not methods=NAME[,NAME…]"))?;
-                list.split(',').map(str::to_owned).collect()
-            }
-        };
-        Ok(Server {
-            endpoint: endpoint.to_owned(),
-            methods,
-        })
-    }
-}
 
 /// All lanes and the splice that connects them.
 pub struct Lanes {
@@ -90,29 +53,8 @@ pub struct Lanes {
     events: VecDeque<CoreEvent>,
     frames: Vec<Frame>,
     last: u32,
-}
-
-/// One stock worker.
-pub struct Lane {
-    socket: Socket,
-    link: LinkId,
-    worker: WorkerId,
-    name: String,
-    /// Where it is.
-    pub address: String,
-    /// What it was said to offer.
-    pub methods: Vec<String>,
-    pid: Option<u32>,
-    is_ready: bool,
-    is_listed: bool,
-    sent: VecDeque<Sent>,
-}
-
-/// What a reply has to fit.
-struct Sent {
-    dispatch: DispatchId,
-    is_json: bool,
-    id: Option<Box<str>>,
+    /// Peers that left during the handshake so far.
+    misfits: u64,
 }
 
 impl Lanes {
@@ -142,6 +84,7 @@ impl Lanes {
             events: VecDeque::new(),
             frames: Vec::new(),
             last: FIRST_ID,
+            misfits: 0,
         })
     }
 
@@ -326,20 +269,7 @@ impl Lanes {
         };
         lane.is_ready = true;
         info!("lane={}: {} is ready", lane.name, lane.address);
-        let once = |name: &String| (name.as_str().into(), Once::No);
-        let is_any = lane.methods.is_empty();
-        let spec = WorkerSpec {
-            name: lane.name.clone(),
-            host: lane.address.clone(),
-            pid: lane.pid,
-            kind: WorkerKind::Lane,
-            slots: 1,
-            offer: Offer {
-                methods: lane.methods.iter().map(once).collect(),
-                anything: is_any,
-                raw: is_any,
-            },
-        };
+        let spec = lane.spec();
         let (worker, pid) = (lane.worker, lane.pid);
         self.events
             .push_back(Event::WorkerRegistered { worker, spec });
@@ -362,11 +292,25 @@ impl Lanes {
             }
         }
         if !lane.is_ready {
+            // Either side may be the first to see that they do not fit.
+            let is_misfit = matches!(
+                reason,
+                GoneReason::Refused | GoneReason::Eof | GoneReason::Reset
+            );
+            self.misfits += u64::from(is_misfit);
+            if is_misfit && is_told(self.misfits) {
+                warn!(
+                    "{}: no worker ({reason}): a stock worker is a REP socket, or a DEALER or \
+                     ROUTER that sends back what is above the body",
+                    lane.address
+                );
+            }
             return;
         }
         info!("lane={}: {} is gone: {reason}", lane.name, lane.address);
         let reason = match reason {
             GoneReason::Silent => EndReason::Silent,
+            GoneReason::TooLarge => EndReason::TooLarge,
             _ => EndReason::Disconnected,
         };
         self.events.push_back(Event::SlotGone { slot, reason });
@@ -383,28 +327,9 @@ impl Lanes {
     pub fn dispatch(&mut self, order: &Order<'_>) -> Result<(), SlotId> {
         let slot = order.slot;
         let lane = self.lanes.get_mut(&slot).ok_or(slot)?;
-        let is_json = order.request.kind == RequestKind::Call;
-        let body = if is_json {
-            json_body(order)
-        } else {
-            raw_body(order.request)
-        };
-        self.frames.clear();
-        self.frames.push(Frame::from(&order.dispatch.to_bytes()));
-        self.frames.push(Frame::empty());
-        self.frames.push(body);
-        self.frames
-            .extend(order.request.attachments().iter().map(Frame::share));
-        match lane.socket.send_frames(&mut self.frames) {
-            Ok(SendOutcome::Sent) => {}
-            _ => return Err(slot),
+        if !lane.send(order, &mut self.frames) {
+            return Err(slot);
         }
-        let id = order.request.id().map(Box::from);
-        lane.sent.push_back(Sent {
-            dispatch: order.dispatch,
-            is_json,
-            id,
-        });
         self.list(slot);
         Ok(())
     }
@@ -424,109 +349,8 @@ impl AsFd for Lanes {
     }
 }
 
-impl Lane {
-    /// A message of the worker, as an event: `[dispatch id]["" ][reply…]`.
-    fn reply(&mut self, slot: SlotId, frames: &mut Vec<Frame>) -> Option<CoreEvent> {
-        let dispatch = DispatchId::from_bytes(frames.first()?)?;
-        let is_enveloped = frames.len() >= 3 && frames[1].is_empty();
-        let mut parts = frames.drain(..).skip(2);
-        let body = parts.next().unwrap_or_default();
-        let attachments: Rc<[Frame]> = parts.collect();
-        let at = self.sent.iter().position(|sent| sent.dispatch == dispatch);
-        let sent = at.and_then(|at| self.sent.remove(at));
-        let verdict = match &sent {
-            // The core fences what nobody waits for.
-            None => Verdict::Result,
-            Some(_) if !is_enveloped => Verdict::Garbage,
-            Some(sent) if sent.is_json => sent.judge(&body),
-            Some(_) => Verdict::Result,
-        };
-        let form = match &sent {
-            Some(sent) if sent.is_json => Form::Whole,
-            _ => Form::Raw,
-        };
-        let reply = Reply::frame(body, form, attachments);
-        Some(Event::Replied {
-            slot,
-            dispatch,
-            service: None,
-            verdict,
-            reply,
-        })
-    }
-}
-
-impl Sent {
-    fn judge(&self, body: &[u8]) -> Verdict {
-        let Some(view) = rpc::read_reply(body) else {
-            return Verdict::Garbage;
-        };
-        // A notification was given an id of ours, and nobody reads its answer.
-        let is_ours = self.id.as_deref().is_none_or(|id| {
-            view.id.is_some_and(|v| same_id(v, id)) || id == "null" && view.id.is_none()
-        });
-        match view.outcome {
-            Err(error) if error.code == Code::MethodNotFound.number() => Verdict::MethodNotFound,
-            _ if !is_ours => Verdict::Garbage,
-            Err(_) => Verdict::Error,
-            Ok(_) => Verdict::Result,
-        }
-    }
-}
-
-/// Whether two ids are the same value, however each side writes it.
-fn same_id(a: &str, b: &str) -> bool {
-    let read = |text| serde_json::from_str::<serde_json::Value>(text).ok();
-    a == b || read(a).is_some_and(|value| read(b) == Some(value))
-}
-
-/// The call as a strict server takes it: without `meta`, and never a notification, which a
-/// JSON-RPC server would not answer and so wedge its REP.
-fn json_body(order: &Order<'_>) -> Frame {
-    let request = order.request;
-    let span = request.extra().and_then(|extra| extra.meta_span.clone());
-    if span.is_none() && request.id().is_some() {
-        return request
-            .body_frame()
-            .unwrap_or_else(|| Frame::from(request.body()));
-    }
-    let text = String::from_utf8_lossy(request.body());
-    let bare = match span {
-        Some(span) => format!("{}{}", &text[..span.start], &text[span.end..]),
-        None => text.into_owned(),
-    };
-    match request.id() {
-        Some(_) => Frame::from(bare),
-        None => Frame::from(rpc::insert_id(&bare, order.dispatch.call.0)),
-    }
-}
-
-fn raw_body(request: &Request) -> Frame {
-    request
-        .body_frame()
-        .unwrap_or_else(|| Frame::from(request.body()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_read_with_or_without_its_methods() {
-        let plain = Server::parse("tcp://h:5555").unwrap();
-        assert_eq!(
-            (plain.endpoint.as_str(), plain.methods.len()),
-            ("tcp://h:5555", 0)
-        );
-        let named = Server::parse("tcp://h:5555,methods=a,b").unwrap();
-        assert_eq!(named.methods, ["a", "b"]);
-        assert!(Server::parse("tcp://h:5555,method=a").is_err());
-        assert!(Server::parse("tcp://h:5555,methods=").is_err());
-    }
-
-    #[test]
-    fn ids_are_compared_by_value() {
-        assert!(same_id("1", "1") && same_id("\"a\"", "\"\\u0061\"") && same_id("1.0", "1.00"));
-        assert!(!same_id("1", "\"1\"") && !same_id("1", "2"));
-    }
+/// Whether one of many equal events is worth a line: the first few are, then each of ten times as
+/// many. A refused peer dials again and again.
+fn is_told(count: u64) -> bool {
+    count <= 3 || 10_u64.pow(count.ilog10()) == count
 }

@@ -52,10 +52,11 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let clock = Clock::start();
     let (before, files_max) = raise_file_limit();
-    info!("at most {files_max} open files (was {before})");
     let listen = config::listen(cli)?;
     let dir = RuntimeDir::locate(&cli.cluster, cli.runtime_dir.as_deref())?;
     let context = Context::new(1).context("ZeroMQ")?;
+    let sockets_max = context.sockets_max();
+    info!("at most {files_max} open files (was {before}) and {sockets_max} sockets");
     let host = rustix::system::uname()
         .nodename()
         .to_string_lossy()

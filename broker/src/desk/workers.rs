@@ -87,7 +87,12 @@ impl Front<'_> {
 
     pub(super) fn add_worker(&mut self, params: ServerParams) -> Answer {
         let ServerParams { endpoint, methods } = params;
-        let added = self.lanes.add(Server { endpoint, methods });
+        let server = match methods.is_empty() {
+            // As `--worker` has it.
+            true => Server::parse(&endpoint).map_err(|reason| invalid(&reason))?,
+            false => Server { endpoint, methods },
+        };
+        let added = self.lanes.add(server);
         added
             .map(|()| json!(true))
             .map_err(|error| invalid(&error.to_string()))

@@ -1,0 +1,175 @@
+//! One lane: the socket for a stock worker, and what its replies have to fit.
+
+use crate::reply::{Form, Reply};
+use crate::request::{Kind as RequestKind, Request};
+use crate::server::CoreEvent;
+use crate::splice::LinkId;
+use crate::workers::Order;
+use muster_core::{Event, Offer, Once, SlotId, Verdict, WorkerId, WorkerKind, WorkerSpec};
+use muster_proto::code::Code;
+use muster_proto::id::DispatchId;
+use muster_proto::rpc;
+use muster_proto::socket::{Frame, SendOutcome, Socket};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// One stock worker.
+pub struct Lane {
+    pub(super) socket: Socket,
+    pub(super) link: LinkId,
+    pub(super) worker: WorkerId,
+    pub(super) name: String,
+    /// Where it is.
+    pub address: String,
+    /// What it was said to offer.
+    pub methods: Vec<String>,
+    pub(super) pid: Option<u32>,
+    pub(super) is_ready: bool,
+    pub(super) is_listed: bool,
+    pub(super) sent: VecDeque<Sent>,
+}
+
+/// What a reply has to fit.
+pub(super) struct Sent {
+    dispatch: DispatchId,
+    is_json: bool,
+    id: Option<Box<str>>,
+}
+
+impl Lane {
+    /// What the core is to know of it.
+    pub(super) fn spec(&self) -> WorkerSpec {
+        let once = |name: &String| (name.as_str().into(), Once::No);
+        let is_any = self.methods.is_empty();
+        WorkerSpec {
+            name: self.name.clone(),
+            host: self.address.clone(),
+            pid: self.pid,
+            kind: WorkerKind::Lane,
+            slots: 1,
+            offer: Offer {
+                methods: self.methods.iter().map(once).collect(),
+                anything: is_any,
+                raw: is_any,
+            },
+        }
+    }
+
+    /// Hands it a call, with the dispatch id above the delimiter; `frames` is a spare. `false`: its
+    /// link takes nothing.
+    pub(super) fn send(&mut self, order: &Order<'_>, frames: &mut Vec<Frame>) -> bool {
+        let request = order.request;
+        let is_json = request.kind == RequestKind::Call;
+        let body = if is_json {
+            json_body(order)
+        } else {
+            raw_body(request)
+        };
+        frames.clear();
+        frames.push(Frame::from(&order.dispatch.to_bytes()));
+        frames.push(Frame::empty());
+        frames.push(body);
+        frames.extend(request.attachments().iter().map(Frame::share));
+        if !matches!(self.socket.send_frames(frames), Ok(SendOutcome::Sent)) {
+            return false;
+        }
+        self.sent.push_back(Sent {
+            dispatch: order.dispatch,
+            is_json,
+            id: request.id().map(Box::from),
+        });
+        true
+    }
+
+    /// A message of the worker, as an event: `[dispatch id]["" ][reply…]`.
+    pub(super) fn reply(&mut self, slot: SlotId, frames: &mut Vec<Frame>) -> Option<CoreEvent> {
+        let dispatch = DispatchId::from_bytes(frames.first()?)?;
+        let is_enveloped = frames.len() >= 3 && frames[1].is_empty();
+        let mut parts = frames.drain(..).skip(2);
+        let body = parts.next().unwrap_or_default();
+        let attachments: Rc<[Frame]> = parts.collect();
+        let at = self.sent.iter().position(|sent| sent.dispatch == dispatch);
+        let sent = at.and_then(|at| self.sent.remove(at));
+        let verdict = match &sent {
+            // The core fences what nobody waits for.
+            None => Verdict::Result,
+            Some(_) if !is_enveloped => Verdict::Garbage,
+            Some(sent) if sent.is_json => sent.judge(&body),
+            Some(_) => Verdict::Result,
+        };
+        let form = match &sent {
+            Some(sent) if sent.is_json => Form::Whole,
+            _ => Form::Raw,
+        };
+        let reply = Reply::frame(body, form, attachments);
+        Some(Event::Replied {
+            slot,
+            dispatch,
+            service: None,
+            verdict,
+            reply,
+        })
+    }
+}
+
+impl Sent {
+    fn judge(&self, body: &[u8]) -> Verdict {
+        let Some(view) = rpc::read_reply(body) else {
+            return Verdict::Garbage;
+        };
+        // A notification was given an id of ours, and nobody reads its answer.
+        let is_ours = self.id.as_deref().is_none_or(|id| {
+            view.id.is_some_and(|v| same_id(v, id)) || id == "null" && view.id.is_none()
+        });
+        match view.outcome {
+            Err(error) if error.code == Code::MethodNotFound.number() => Verdict::MethodNotFound,
+            _ if !is_ours => Verdict::Garbage,
+            Err(_) => Verdict::Error,
+            Ok(_) => Verdict::Result,
+        }
+    }
+}
+
+/// Whether two ids are the same value, however each side writes it.
+fn same_id(a: &str, b: &str) -> bool {
+    let read = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    a == b || read(a).is_some_and(|value| read(b) == Some(value))
+}
+
+/// The call as a strict server takes it: without `meta`, and never a notification, which a
+/// JSON-RPC server would not answer and so wedge its REP.
+fn json_body(order: &Order<'_>) -> Frame {
+    let request = order.request;
+    let span = request.extra().and_then(|extra| extra.meta_span.clone());
+    if span.is_none() && request.id().is_some() {
+        return request
+            .body_frame()
+            .unwrap_or_else(|| Frame::from(request.body()));
+    }
+    let text = String::from_utf8_lossy(request.body());
+    let bare = match span {
+        Some(span) => format!("{}{}", &text[..span.start], &text[span.end..]),
+        None => text.into_owned(),
+    };
+    match request.id() {
+        Some(_) => Frame::from(bare),
+        None => Frame::from(rpc::insert_id(&bare, order.dispatch.call.0)),
+    }
+}
+
+fn raw_body(request: &Request) -> Frame {
+    request
+        .body_frame()
+        .unwrap_or_else(|| Frame::from(request.body()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_compared_by_value() {
+        assert!(same_id("1", "1") && same_id("\"a\"", "\"\\u0061\"") && same_id("1.0", "1.00"));
+        assert!(!same_id("1", "\"1\"") && !same_id("1", "2"));
+    }
+}
