@@ -58,7 +58,9 @@ pub enum WorkerCommand {
     /// Have the broker connect to a REP server
     Add {
         /// Its address, such as tcp://HOST:5555
-        endpoint: String,
+        // Not `endpoint`: clap would take it for the flag of that name, the frontend's address.
+        #[arg(value_name = "ENDPOINT")]
+        server: String,
         /// The only methods to send there
         #[arg(long, value_name = "NAME", value_delimiter = ',')]
         methods: Vec<String>,
@@ -66,6 +68,7 @@ pub enum WorkerCommand {
     /// Have the broker leave a REP server
     Remove {
         /// Its address
-        endpoint: String,
+        #[arg(value_name = "ENDPOINT")]
+        server: String,
     },
 }

@@ -48,16 +48,14 @@ pub fn reload(common: &Common, args: &ReloadArgs, out: &mut Output) -> CommandRe
 pub fn worker(common: &Common, command: &WorkerCommand, out: &mut Output) -> CommandResult {
     let client = connect(common)?;
     let (method, params) = match command {
-        WorkerCommand::Add { endpoint, methods } if methods.is_empty() => {
-            ("broker.add_worker", json!({"endpoint": endpoint}))
+        WorkerCommand::Add { server, methods } if methods.is_empty() => {
+            ("broker.add_worker", json!({"endpoint": server}))
         }
-        WorkerCommand::Add { endpoint, methods } => (
+        WorkerCommand::Add { server, methods } => (
             "broker.add_worker",
-            json!({"endpoint": endpoint, "methods": methods}),
+            json!({"endpoint": server, "methods": methods}),
         ),
-        WorkerCommand::Remove { endpoint } => {
-            ("broker.remove_worker", json!({"endpoint": endpoint}))
-        }
+        WorkerCommand::Remove { server } => ("broker.remove_worker", json!({"endpoint": server})),
     };
     let answer = client.call(method, &params)?;
     if out.json {
