@@ -2,14 +2,11 @@
 
     pytest scripts/checks/test_lanes.py
 
-Needs pyzmq and pytest, and muster-broker on PATH.
+Needs pyzmq and pytest, and muster, muster-broker and muster-worker on PATH.
 """
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,91 +16,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-PATIENCE_S = 20.0
-
-# A stock worker of a dozen lines: JSON-RPC for some methods, `World` for whatever is not JSON.
-WORKER = """
-import json, os, sys, time, zmq
-socket = zmq.Context().socket(zmq.REP)
-getattr(socket, sys.argv[1])(sys.argv[2])
-while True:
-    frames = socket.recv_multipart()
-    if not frames[0].startswith(b"{"):
-        socket.send_multipart([b"World", *frames[1:]])
-        continue
-    call = json.loads(frames[0])
-    answer = {"jsonrpc": "2.0", "id": call["id"]}
-    if call["method"] == "pid":
-        answer["result"] = os.getpid()
-    elif call["method"] == "sleep":
-        time.sleep(call["params"][0])
-        answer["result"] = os.getpid()
-    elif call["method"] == "members":
-        answer["result"] = sorted(call)
-    else:
-        answer["error"] = {"code": -32601, "message": "Method not found"}
-    socket.send_json(answer)
-"""
-
-
-class Cluster:
-    """A broker in a folder of its own, and stock workers beside it."""
-
-    def __init__(self, folder: Path, args: list[str]) -> None:
-        self.context = zmq.Context()
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        # A path that a socket address can hold, wherever pytest keeps its folders.
-        self.runtime = Path(f"/tmp/ml{os.getpid()}-{time.monotonic_ns() % 10**9}")
-        state = dict(os.environ, XDG_STATE_HOME=str(folder))
-        command = ["muster-broker", "--runtime-dir", str(self.runtime), "--settle", "0", *args]
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.broker = self.start(command, env=state, stderr=log)
-        self.wait_for(lambda: (self.runtime / "default/cluster.json").exists())
-
-    def start(self, command: list[str], **options: object) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, **options)  # type: ignore[call-overload]
-        self.processes.append(process)
-        return process
-
-    def worker(self, verb: str = "connect", endpoint: str = "") -> subprocess.Popen[bytes]:
-        endpoint = endpoint or f"ipc://{self.runtime}/default/backend"
-        return self.start([sys.executable, "-c", WORKER, verb, endpoint])
-
-    def client(self) -> zmq.Socket[bytes]:
-        socket = self.context.socket(zmq.REQ)
-        socket.setsockopt(zmq.RCVTIMEO, int(PATIENCE_S * 1000))
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.connect(f"ipc://{self.runtime}/default/frontend")
-        return socket
-
-    def ask(self, method: str, params: list[object] | None = None, **members: object) -> dict:
-        with self.client() as socket:
-            call = {"jsonrpc": "2.0", "method": method, "params": params or [], "id": 1}
-            socket.send_json(call | members)
-            return socket.recv_json()
-
-    def workers(self) -> list[dict]:
-        return self.ask("broker.workers")["result"]
-
-    def wait_for(self, condition) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.02)
-
-    def wait_for_workers(self, count: int) -> None:
-        self.wait_for(lambda: len(self.workers()) == count)
-
-    def end(self) -> None:
-        for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-            process.kill()
-            process.wait()
-        self.context.destroy(linger=0)
-        subprocess.run(["rm", "-rf", str(self.runtime)], check=True)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "parts"))
+from stock_cluster import PATIENCE_S, RRBROKER, Cluster, free_ports
+from zmtp import Req, dial
 
 
 @pytest.fixture
@@ -274,3 +189,293 @@ def test_events_tell_of_each_step(cluster: Cluster) -> None:
     cluster.wait_for(heard)
     assert names.index("call.dispatched") < names.index("call.answered")
     events.close()
+
+
+def waits(cluster: Cluster, frontend: str, clients: int, each: int) -> list[tuple[float, bytes]]:
+    """How long each of the requests waited, and who answered."""
+    found: list[tuple[float, bytes]] = []
+
+    def ask() -> None:
+        with cluster.client(frontend) as client:
+            for _ in range(each):
+                start = time.monotonic()
+                client.send(b"Hello")
+                answer = client.recv()
+                found.append((time.monotonic() - start, answer))
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_a_plain_broker_lets_requests_wait_behind_the_slow_one_and_this_one_does_not(
+    cluster: Cluster,
+) -> None:
+    nap_s = 5.0
+    worker = """
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.connect(sys.argv[1])
+while True:
+    socket.recv()
+    time.sleep(float(sys.argv[2]))
+    socket.send(sys.argv[2].encode())
+"""
+    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    cluster.python(RRBROKER, front, back)
+    for backend in (back, f"ipc://{cluster.runtime}/default/backend"):
+        cluster.python(worker, backend, str(nap_s))
+        for _ in range(3):
+            cluster.python(worker, backend, "0")
+    cluster.wait_for_workers(4)
+
+    # The plain one deals to each of its four in turn, once all are there.
+    def deals_to_all() -> bool:
+        return len({answer for _, answer in waits(cluster, front, 4, 1)}) == 2
+
+    cluster.wait_for(deals_to_all)
+    plain: list[tuple[float, bytes]] = []
+    beside = threading.Thread(target=lambda: plain.extend(waits(cluster, front, 8, 1)))
+    beside.start()
+    ours = waits(cluster, "", 8, 50)
+    beside.join()
+    assert (len(plain), len(ours)) == (8, 400)
+    # Of eight the slow one has two, and the second of them waits for the first.
+    assert max(wait for wait, _ in plain) > 1.5 * nap_s
+    # Nobody waits behind it but those it answers itself.
+    assert max(wait for wait, answer in ours if answer == b"0") < nap_s / 2
+    assert max(wait for wait, _ in ours) < 1.5 * nap_s
+
+
+def test_servers_come_and_go_by_the_shell_and_are_listed(cluster: Cluster) -> None:
+    endpoint = f"ipc://{cluster.runtime}/server"
+    cluster.muster("worker", "add", f"{endpoint},methods=pid")
+    assert cluster.workers() == []
+    process = cluster.worker("bind", endpoint)
+    cluster.wait_for_workers(1)
+    assert cluster.muster("call", "pid").strip() == str(process.pid)
+    # Narrowed to its method: not even a raw body, nor another method.
+    assert cluster.ask("members")["error"]["code"] == -32601
+    cluster.worker()
+    cluster.wait_for_workers(2)
+    assert cluster.muster("call", "--raw", "Hello") == "World\n"
+    listed = cluster.muster("workers")
+    assert endpoint in listed and listed.count("lane") >= 2 and "ready" in listed
+    # It goes and comes back by itself, without a word to the broker.
+    process.kill()
+    cluster.wait_for_workers(1)
+    cluster.worker("bind", endpoint)
+    cluster.wait_for_workers(2)
+    cluster.muster("worker", "remove", endpoint)
+    cluster.wait_for_workers(1)
+
+
+def test_a_router_that_listens_is_a_server_too(cluster: Cluster) -> None:
+    endpoint = f"ipc://{cluster.runtime}/router"
+    cluster.python(
+        """
+import sys, zmq
+socket = zmq.Context().socket(zmq.ROUTER)
+socket.bind(sys.argv[1])
+while True:
+    frames = socket.recv_multipart()
+    socket.send_multipart(frames[:-1] + [frames[-1] + b" World"])
+""",
+        endpoint,
+    )
+    cluster.muster("worker", "add", endpoint)
+    cluster.wait_for_workers(1)
+    with cluster.client() as client:
+        client.send(b"Hello")
+        assert client.recv() == b"Hello World"
+
+
+def lose_a_call(cluster: Cluster, client: zmq.Socket[bytes], body: bytes) -> None:
+    """Sends a call that a worker is killed over, with another one idle."""
+    first = cluster.worker()
+    cluster.wait_for_workers(1)
+    client.send(body)
+    cluster.wait_for(lambda: cluster.workers()[0]["state"] == "busy")
+    cluster.worker()
+    cluster.wait_for_workers(2)
+    first.kill()
+    cluster.wait_for_workers(1)
+
+
+@pytest.mark.parametrize("cluster", [["--attempts", "1"]], indirect=True)
+def test_with_one_attempt_a_lost_request_is_an_error(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        lose_a_call(cluster, client, b"sleep 600")
+        error = client.recv_json()["error"]
+    assert error["code"] == -32002 and len(error["data"]["attempts"]) == 1
+
+
+SILENT = ["--attempts", "1", "--raw-errors", "silent"]
+
+
+@pytest.mark.parametrize("cluster", [SILENT], indirect=True)
+def test_silent_raw_errors_say_nothing_and_json_ones_do(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        lose_a_call(cluster, client, b"sleep 600")
+        cluster.wait_for(lambda: cluster.ask("broker.status")["result"]["calls"]["lost"] == 1)
+        # Whatever was sent for it has come before this, which was asked later.
+        assert cluster.ask("pid")["result"]
+        assert not client.poll(200)
+    assert cluster.ask("nope")["error"]["code"] == -32601
+
+
+def test_a_worker_and_a_client_of_another_zmtp_stack(cluster: Cluster) -> None:
+    """ZMTP in Python's standard library alone, without heartbeats."""
+    parts = str(Path(__file__).resolve().parent.parent / "parts")
+    backend, frontend = (f"ipc://{cluster.runtime}/default/{door}" for door in ("backend", "frontend"))
+    worker = f"""
+import sys
+sys.path.insert(0, {parts!r})
+from zmtp import serve_rep_at
+serve_rep_at(sys.argv[1], lambda body: body[::-1])
+"""
+    first = cluster.python(worker, backend)
+    cluster.wait_for_workers(1)
+    client = Req(frontend)
+    for size in (0, 5, 300, 100_000):
+        body = (b"harbour" * size)[:size]
+        assert client.ask(body) == [body[::-1]]
+    client.close()
+    # Beside a stock one: what it holds moves on when it is killed.
+    cluster.worker()
+    cluster.wait_for_workers(2)
+    with cluster.client() as stock:
+        answers = set()
+        while len(answers) < 2:
+            stock.send(b"olleH")
+            answers.add(stock.recv())
+        assert answers == {b"Hello", b"World"}
+        first.kill()
+        cluster.wait_for_workers(1)
+        stock.send(b"olleH")
+        assert stock.recv() == b"World"
+
+
+def test_a_worker_that_talks_nonsense_is_not_trusted(cluster: Cluster) -> None:
+    rogue = cluster.context.socket(zmq.DEALER)
+    rogue.setsockopt(zmq.LINGER, 0)
+    rogue.connect(f"ipc://{cluster.runtime}/default/backend")
+    cluster.wait_for_workers(1)
+
+    def spoil(make) -> bytes:
+        with cluster.client() as client:
+            client.send(b"Hello")
+            assert rogue.poll(PATIENCE_S * 1000)
+            dispatch, *_ = rogue.recv_multipart()
+            rogue.send_multipart(make(dispatch))
+            return client.recv()
+
+    # For a call it does not hold, and twice: neither reaches anybody.
+    def forged(dispatch: bytes) -> list[bytes]:
+        rogue.send_multipart([b"x" * len(dispatch), b"", b"forged"])
+        rogue.send_multipart([b"no dispatch"])
+        rogue.send_multipart([dispatch, b"", b"first"])
+        return [dispatch, b"", b"second"]
+
+    assert spoil(forged) == b"first"
+    # Without a delimiter, three times: the call fails, and then the lane is closed. It dials again.
+    for _ in range(3):
+        reply = json.loads(spoil(lambda dispatch: [dispatch, b"no delimiter"]))
+        assert reply["error"]["code"] == -32008
+    name = "lane-1"
+    cluster.wait_for(lambda: all(worker["name"] != name for worker in cluster.workers()))
+    totals = cluster.ask("broker.status")["result"]["calls"]
+    assert totals["bad_replies"] == 3
+    rogue.close()
+
+
+def test_an_answer_over_the_limit_of_a_link_is_tried_twice_and_named(cluster: Cluster) -> None:
+    """A frame that announces more than 512 MiB, from workers made of bytes."""
+    parts = str(Path(__file__).resolve().parent.parent / "parts")
+    worker = f"""
+import sys
+sys.path.insert(0, {parts!r})
+from zmtp import dial
+connection = dial(sys.argv[1], b"REP")
+frames = connection.receive()
+connection.stream.sendall(bytes([3]) + (2**30).to_bytes(8, "big"))
+connection.receive()
+"""
+    for _ in range(3):
+        cluster.python(worker, f"ipc://{cluster.runtime}/default/backend")
+    cluster.wait_for_workers(3)
+    with cluster.client() as client:
+        client.send(b"Hello")
+        error = client.recv_json()["error"]
+    assert error["code"] == -32002
+    attempts = error["data"]["attempts"]
+    assert len(attempts) == 2 and all("over the limit" in attempt["ended"] for attempt in attempts)
+    assert len(cluster.workers()) == 1
+
+
+def test_a_server_behind_muster_worker_is_managed(cluster: Cluster) -> None:
+    server, raw = (f"ipc://{cluster.runtime}/{name}" for name in ("json", "raw"))
+    cluster.worker("bind", raw)
+    process = cluster.worker("bind", server)
+    for name, rep in [("named", f"{server},methods=pid,sleep"), ("plain", raw)]:
+        place = ["--runtime-dir", str(cluster.runtime), "--name", name]
+        cluster.start(["muster-worker", *place, "--rep", rep])
+    cluster.wait_for_workers(2)
+    cluster.wait_for(lambda: all(worker["state"] == "ready" for worker in cluster.workers()))
+    assert [worker["kind"] for worker in cluster.workers()] == ["managed", "managed"]
+    assert cluster.ask("pid")["result"] == process.pid
+    assert cluster.muster("call", "--raw", "Hello") == "World\n"
+    # It dies over a call, which waits for it to come back.
+    with cluster.client() as client:
+        client.send_json({"jsonrpc": "2.0", "method": "sleep", "params": [0.5], "id": 1})
+        cluster.wait_for(lambda: any(worker["state"] == "busy" for worker in cluster.workers()))
+        process.kill()
+        process.wait()
+        successor = cluster.worker("bind", server)
+        assert client.recv_json()["result"] == successor.pid
+
+
+def resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def test_ten_thousand_that_come_and_go_leave_nothing_behind(cluster: Cluster) -> None:
+    """Dials, serves one request or none, and leaves: by the thousand, through the whole broker."""
+    backend = f"ipc://{cluster.runtime}/default/backend"
+    descriptors = Path(f"/proc/{cluster.broker.pid}/fd")
+
+    def come_and_go(count: int) -> None:
+        waiting = []
+        for _ in range(count):
+            waiting.append(dial(backend, b"REP"))
+            if len(waiting) == 50:
+                for connection in waiting:
+                    connection.close()
+                waiting.clear()
+        for connection in waiting:
+            connection.close()
+        cluster.wait_for(lambda: not cluster.workers())
+
+    def settled() -> int:
+        """Descriptors once libzmq has closed what was given up."""
+        last = [0, 1]
+
+        def is_settled() -> bool:
+            last.append(len(list(descriptors.iterdir())))
+            return last[-1] == last[-2]
+
+        cluster.wait_for(is_settled)
+        return last[-1]
+
+    come_and_go(1000)
+    files, kib = settled(), resident_kib(cluster.broker.pid)
+    come_and_go(10_000)
+    assert settled() <= files
+    assert resident_kib(cluster.broker.pid) < kib + 4096
+    cluster.worker()
+    cluster.wait_for_workers(1)
+    assert cluster.muster("call", "--raw", "Hello") == "World\n"

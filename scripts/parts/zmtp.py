@@ -75,6 +75,11 @@ def _property(name, value):
     return bytes([len(name)]) + name + len(value).to_bytes(4, "big") + value
 
 
+def dial(endpoint, socket_type, timeout=10.0):
+    """A connection to a socket that listens."""
+    return Connection(_dial(endpoint, timeout), socket_type)
+
+
 def _dial(endpoint, timeout):
     if endpoint.startswith("ipc://"):
         stream = socket.socket(socket.AF_UNIX)
@@ -89,7 +94,7 @@ class Req:
     """A REQ socket: one request, then one reply."""
 
     def __init__(self, endpoint, timeout=10.0):
-        self.connection = Connection(_dial(endpoint, timeout), b"REQ")
+        self.connection = dial(endpoint, b"REQ", timeout)
 
     def ask(self, body):
         """Sends one frame and gives the frames of the reply."""
@@ -106,7 +111,7 @@ class Dealer:
     """A DEALER socket: whole messages, in any order."""
 
     def __init__(self, endpoint, timeout=10.0):
-        self.connection = Connection(_dial(endpoint, timeout), b"DEALER")
+        self.connection = dial(endpoint, b"DEALER", timeout)
 
     def send(self, frames):
         self.connection.send(frames)
@@ -123,11 +128,23 @@ def serve_rep(listener, answer):
     while True:
         stream, _ = listener.accept()
         try:
-            connection = Connection(stream, b"REP")
-            while True:
-                frames = connection.receive()
-                empty = frames.index(b"")
-                envelope, body = frames[: empty + 1], frames[empty + 1 :]
-                connection.send(envelope + [answer(body[0])])
+            _serve(Connection(stream, b"REP"), answer)
         except (ConnectionError, ValueError):
             stream.close()
+
+
+def serve_rep_at(endpoint, answer):
+    """A REP socket that dials in, until the other side closes the connection."""
+    try:
+        # It waits for requests as long as there are none.
+        _serve(dial(endpoint, b"REP", timeout=None), answer)
+    except ConnectionError:
+        return
+
+
+def _serve(connection, answer):
+    while True:
+        frames = connection.receive()
+        empty = frames.index(b"")
+        envelope, body = frames[: empty + 1], frames[empty + 1 :]
+        connection.send(envelope + [answer(body[0])])
