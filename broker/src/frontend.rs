@@ -353,6 +353,7 @@ impl Frontend {
             priority: meta.priority.unwrap_or(0),
             items: items.max(1),
             key: meta.key.map(|key| self.scoped(client, &key)),
+            parent: meta.parent.and_then(|call| call.parse().ok()),
         })
     }
 
@@ -772,6 +773,7 @@ impl Message<'_> {
             priority: 0,
             items: 1,
             key: None,
+            parent: None,
         };
         Incoming::Event(Event::Call {
             client: self.client,

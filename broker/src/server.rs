@@ -379,6 +379,8 @@ impl Server {
                 self.workers
                     .tell_of_call(Command::Recall, slot, seq, dispatch);
             }
+            Action::OpenSlot { worker, nest } => self.workers.open_slot(worker, nest),
+            Action::CloseSlot { slot } => self.workers.close_slot(slot),
             Action::CloseLane { slot } => self.lanes.close(slot),
             Action::ForgetWorker { worker } => {
                 info!("worker={}: silent for too long, lost", worker.0);

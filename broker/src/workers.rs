@@ -8,7 +8,7 @@ use crate::request::{Kind, Request};
 use crate::streamed::Streamed;
 use log::{debug, info, warn};
 use muster_core::{
-    EndReason, Ending, Event, Offer, Once, SlotId, Target, Verdict, WorkerId, WorkerKind,
+    EndReason, Ending, Event, NestId, Offer, Once, SlotId, Target, Verdict, WorkerId, WorkerKind,
     WorkerSpec,
 };
 use muster_proto::code::Code;
@@ -16,8 +16,8 @@ use muster_proto::id::{DispatchId, Epoch};
 use muster_proto::limits;
 use muster_proto::socket::{Frame, Nonce, SendOutcome, Socket, SocketError};
 use muster_proto::worker::{
-    self, Bytes, Call, Command, Join, Recalled, Refused, Registration, SlotCall, SlotLost,
-    SlotReady, Welcome, WireError, flag,
+    self, Bytes, Call, Command, Join, Nest, NotOpened, Recalled, Refused, Registration, SlotCall,
+    SlotLost, SlotReady, Welcome, WireError, flag,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
@@ -215,6 +215,16 @@ impl Workers {
                 Ok(())
             }
             (Command::Recalled, Some(Peer::Control(worker))) => self.recalled(worker, frames),
+            (Command::NotOpened, Some(Peer::Control(worker))) => {
+                let NotOpened { nest, max } = json_frame(frames, "not opened")?;
+                self.events
+                    .extend(nest_of(&nest).map(|nest| Event::NestRefused {
+                        worker,
+                        nest,
+                        max: max as usize,
+                    }));
+                Ok(())
+            }
             (Command::Lost, Some(Peer::Data(slot))) => {
                 let lost: SlotLost = json_frame(frames, "lost")?;
                 let ending = ending_of(lost);
@@ -368,8 +378,13 @@ impl Workers {
             self.tell(&routing, Command::Who, None);
             return Ok(());
         };
-        if !(1..=limits::WORKER_SLOTS_MAX).contains(&join.slot) {
-            let message = format!("slot {} is not one of 1 to 4096", join.slot);
+        let nest = join.nest.as_ref().and_then(nest_of);
+        let slots_max = match nest {
+            Some(_) => (1 + limits::NESTED_SLOTS_MAX) * limits::WORKER_SLOTS_MAX,
+            None => limits::WORKER_SLOTS_MAX,
+        };
+        if !(1..=slots_max).contains(&join.slot) {
+            let message = format!("slot {} is not one of 1 to {slots_max}", join.slot);
             let refused = Refused {
                 code: Code::InvalidRequest.number(),
                 message,
@@ -402,11 +417,20 @@ impl Workers {
         debug!("worker={} slot={number}: joined", self.name(worker));
         self.tell(&routing, Command::Joined, None);
         let pid = (join.pid != 0).then_some(join.pid);
-        self.events.push_back(Event::SlotJoined {
-            worker,
-            slot: id,
-            number,
-            pid,
+        self.events.push_back(match nest {
+            None => Event::SlotJoined {
+                worker,
+                slot: id,
+                number,
+                pid,
+            },
+            Some(nest) => Event::NestJoined {
+                worker,
+                slot: id,
+                number,
+                pid,
+                nest,
+            },
         });
         Ok(())
     }
@@ -656,6 +680,25 @@ impl Workers {
         }
     }
 
+    /// Asks a worker for a slot for the calls inside another.
+    pub fn open_slot(&mut self, worker: WorkerId, nest: NestId) {
+        let text = serde_json::to_string(&Nest {
+            call: nest.call.to_string(),
+            attempt: nest.attempt,
+        });
+        if let Ok(text) = text {
+            self.command(worker, Command::Open, &text);
+        }
+    }
+
+    /// Has a worker close such a slot.
+    pub fn close_slot(&mut self, slot: SlotId) {
+        if let Some(link) = self.slots.get(&slot) {
+            let (worker, number) = (link.worker, link.number);
+            self.command(worker, Command::Close, &number.to_string());
+        }
+    }
+
     /// Sends a worker a control command with a text. `false`: it has no control link now.
     pub fn command(&self, worker: WorkerId, command: Command, text: &str) -> bool {
         let control = self
@@ -798,6 +841,12 @@ fn verdict_of(reply: &Reply, flags: u8) -> Verdict {
         _ if flags & flag::ERROR != 0 => Verdict::Error,
         _ => Verdict::Result,
     }
+}
+
+/// The nest that a worker names, if it can be one.
+fn nest_of(nest: &Nest) -> Option<NestId> {
+    let (call, attempt) = (nest.call.parse().ok()?, nest.attempt);
+    Some(NestId { call, attempt })
 }
 
 fn ending_of(lost: SlotLost) -> Ending {

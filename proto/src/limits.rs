@@ -30,6 +30,11 @@ pub const DOC_BYTES_MAX: usize = 64 << 10;
 pub const REGISTRATION_BYTES_MAX: usize = 16 << 20;
 /// Slots of one worker.
 pub const WORKER_SLOTS_MAX: u32 = 4_096;
+/// Slots that a worker opens for calls inside others, for each of its own: a bound for recursion
+/// that branches, far above what a pool that waits for itself needs.
+pub const NESTED_SLOTS_MAX: u32 = 4;
+/// Calls inside calls inside calls.
+pub const NESTED_DEPTH_MAX: usize = 8;
 /// A worker's name.
 pub const WORKER_NAME_BYTES_MAX: usize = 128;
 /// Calls waiting in the broker.

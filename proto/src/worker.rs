@@ -32,6 +32,8 @@ pub enum Command {
     Lost = 0x07,
     /// Control or data: the slot has a living child again ([`SlotReady`]).
     Ready = 0x08,
+    /// Control: no slot is opened for calls inside another ([`NotOpened`]).
+    NotOpened = 0x0a,
     /// Data: this link is a slot of the worker with this token ([`Join`]).
     Join = 0x10,
     /// Data: answers ([`Reply`], packed, then attachments).
@@ -58,6 +60,10 @@ pub enum Command {
     Logs = 0x89,
     /// Control: the broker heard the heartbeat.
     Beat = 0x8a,
+    /// Control: open a slot for the calls inside another ([`Nest`]).
+    Open = 0x8e,
+    /// Control: close such a slot. Frame 1: its number, decimal.
+    Close = 0x8f,
     /// Data: calls to run ([`Call`], packed, then attachments).
     Calls = 0x90,
     /// Data: the slot is known and will be given calls.
@@ -66,7 +72,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, those to the broker first.
-    pub const ALL: [Command; 23] = [
+    pub const ALL: [Command; 26] = [
         Command::Register,
         Command::Changed,
         Command::Heartbeat,
@@ -75,6 +81,7 @@ impl Command {
         Command::Recalled,
         Command::Lost,
         Command::Ready,
+        Command::NotOpened,
         Command::Join,
         Command::Replies,
         Command::Stream,
@@ -88,6 +95,8 @@ impl Command {
         Command::Reload,
         Command::Logs,
         Command::Beat,
+        Command::Open,
+        Command::Close,
         Command::Calls,
         Command::Joined,
     ];
@@ -226,6 +235,27 @@ pub struct Join {
     /// The process that runs the slot's calls, as far as known.
     #[serde(default)]
     pub pid: u32,
+    /// What it was opened for, if it serves only the calls inside another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nest: Option<Nest>,
+}
+
+/// One run of a call that others are made inside of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nest {
+    /// The call, as `c123`.
+    pub call: String,
+    /// Which of its attempts.
+    pub attempt: u32,
+}
+
+/// A worker has as many slots open for calls inside others as it allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotOpened {
+    /// What a slot was asked for.
+    pub nest: Nest,
+    /// How many it opens at most.
+    pub max: u32,
 }
 
 /// The child that ran a slot died, or was killed for a deadline or a cancel.

@@ -7,8 +7,8 @@ use muster_proto::exit::Exit;
 use muster_proto::id::{CallId, DispatchId, Epoch};
 use muster_proto::rpc::{self, Body, Meta};
 use muster_proto::worker::{
-    Bytes, Call, Command, Join, Recalled, Refused, Registration, Reply, SlotCall, SlotLost,
-    SlotReady, StreamItem, StreamKind, Welcome, flag,
+    Bytes, Call, Command, Join, Nest, NotOpened, Recalled, Refused, Registration, Reply, SlotCall,
+    SlotLost, SlotReady, StreamItem, StreamKind, Welcome, flag,
 };
 use muster_proto::{envelope, limits};
 use serde::Serialize;
@@ -174,6 +174,8 @@ fn the_limits_are_the_limits() {
             limits::REGISTRATION_BYTES_MAX.to_string(),
         ),
         ("WORKER_SLOTS_MAX", limits::WORKER_SLOTS_MAX.to_string()),
+        ("NESTED_SLOTS_MAX", limits::NESTED_SLOTS_MAX.to_string()),
+        ("NESTED_DEPTH_MAX", limits::NESTED_DEPTH_MAX.to_string()),
         (
             "WORKER_NAME_BYTES_MAX",
             limits::WORKER_NAME_BYTES_MAX.to_string(),
@@ -536,6 +538,8 @@ fn the_json_examples_are_what_the_code_reads_and_writes() {
     same_members::<Welcome>("welcome");
     same_members::<Refused>("refused-worker");
     same_members::<Join>("join");
+    same_members::<Nest>("nest");
+    same_members::<NotOpened>("not-opened");
     same_members::<SlotLost>("slot-lost");
     same_members::<SlotReady>("slot-ready");
     let checked = BTreeSet::from([
@@ -545,6 +549,8 @@ fn the_json_examples_are_what_the_code_reads_and_writes() {
         "welcome",
         "refused-worker",
         "join",
+        "nest",
+        "not-opened",
         "slot-lost",
         "slot-ready",
         // Checked by the test of refusals.

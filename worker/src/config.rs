@@ -91,6 +91,7 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         interpreter: args.interpreter,
         init: args.init,
         allow_apply: args.allow_apply,
+        environ: environ_of(&address),
     });
     Ok(Settings {
         address,
@@ -108,6 +109,28 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         rep,
         grace,
     })
+}
+
+/// What the Python package reads, so that `muster.connect()` inside a function finds this broker.
+fn environ_of(address: &BrokerAddress) -> Vec<(String, String)> {
+    let text = |path: &std::path::Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        path.to_string_lossy().into_owned()
+    };
+    let pairs = match address {
+        BrokerAddress::Frontend(endpoint) => vec![("MUSTER_ENDPOINT", endpoint.clone())],
+        BrokerAddress::File(file) => vec![("MUSTER_CONNECTION", text(file))],
+        BrokerAddress::Cluster { name, runtime_dir } => {
+            let folder = runtime_dir
+                .as_ref()
+                .map(|dir| ("MUSTER_RUNTIME_DIR", text(dir)));
+            let name = ("MUSTER_CLUSTER", name.clone());
+            std::iter::once(name).chain(folder).collect()
+        }
+        BrokerAddress::Connection(_) => Vec::new(),
+    };
+    let own = |(name, value): (&str, String)| (name.to_owned(), value);
+    pairs.into_iter().map(own).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use muster_proto::limits;
 use muster_proto::socket::{
     Context, Frame, Interest, LinkEvent, PollItem, Profile, SendOutcome, SocketError,
 };
-use muster_proto::worker::{Command, Recalled, Refused, Registration, SlotCall, SlotLost, Welcome};
+use muster_proto::worker::{
+    Command, Nest, NotOpened, Recalled, Refused, Registration, SlotCall, SlotLost, Welcome,
+};
 use std::time::{Duration, Instant};
 
 /// How long to wait for the answer to a registration before sending it again.
@@ -41,6 +43,10 @@ pub(crate) enum ControlEvent {
     Resize(u32),
     /// Replace the children.
     Reload,
+    /// Open a slot for the calls inside another.
+    Open(Nest),
+    /// Close the one with this number.
+    Close(u32),
     /// The broker has heard a heartbeat.
     Beat,
 }
@@ -278,6 +284,11 @@ impl Control {
                 None => log::warn!("control link: a resize without a number"),
             },
             Command::Reload => events.push(ControlEvent::Reload),
+            Command::Open => match serde_json::from_slice(body) {
+                Ok(nest) => events.push(ControlEvent::Open(nest)),
+                Err(error) => log::warn!("control link: {error}"),
+            },
+            Command::Close => events.extend(number(body).map(ControlEvent::Close)),
             Command::Beat => events.push(ControlEvent::Beat),
             _ => {}
         }
@@ -288,6 +299,11 @@ impl Control {
         let mut packed = Vec::new();
         recalled.iter().for_each(|one| one.pack(&mut packed));
         self.deliver([Frame::from(&Command::Recalled.frame()), Frame::from(packed)])
+    }
+
+    /// Says that no slot is opened for calls inside another.
+    pub fn send_not_opened(&self, not_opened: &NotOpened) -> Result<(), SocketError> {
+        self.deliver(crate::link::json_message(Command::NotOpened, not_opened))
     }
 
     /// Says how a slot's process ended.

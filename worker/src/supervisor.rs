@@ -2,6 +2,7 @@
 //! link, starts the slots and sees them end. Its thread runs no function.
 
 mod leaving;
+mod nested;
 
 use crate::address::{FindError, Finder, Found};
 use crate::backoff::Backoff;
@@ -17,6 +18,7 @@ use leaving::Leaving;
 use muster_proto::limits;
 use muster_proto::socket::{Context, Interest, PollItem, SocketError, poll, random_bytes};
 use muster_proto::worker::{Recalled, Refused, Registration, VERSION, Welcome};
+use nested::NestedSlots;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -55,6 +57,7 @@ pub(crate) struct Supervisor {
     generation: u64,
     link: Option<LinkOrder>,
     slots: BTreeMap<u32, SlotHandle>,
+    nested: NestedSlots,
     /// Slots that ended by themselves, and when they start again.
     fallen: BTreeMap<u32, Instant>,
     backoffs: BTreeMap<u32, Backoff>,
@@ -97,6 +100,7 @@ impl Supervisor {
             generation: 0,
             link: None,
             slots: BTreeMap::new(),
+            nested: NestedSlots::default(),
             fallen: BTreeMap::new(),
             backoffs: BTreeMap::new(),
             leaving: Leaving::No,
@@ -135,7 +139,7 @@ impl Supervisor {
             .crew
             .start_slot(number, &self.context, wake, first_child)?;
         if let Some(link) = &self.link {
-            slot.order_link(link);
+            slot.order_link(&self.nested.order(number, link));
         }
         self.slots.insert(number, slot);
         Ok(())
@@ -207,6 +211,12 @@ impl Supervisor {
             }
             ControlEvent::Drain(grace) => self.drain(grace.unwrap_or(self.grace))?,
             ControlEvent::Resize(slots) => self.resize(slots)?,
+            ControlEvent::Open(nest) => {
+                if self.leaving == Leaving::No {
+                    self.open_nested(nest)?;
+                }
+            }
+            ControlEvent::Close(number) => self.close_nested(number),
             ControlEvent::Reload => {
                 log::warn!("worker={}: it cannot reload its functions", self.crew.name);
             }
@@ -244,16 +254,18 @@ impl Supervisor {
             token: self.control.registration().token.clone(),
             worker: welcome.name,
             generation: self.generation,
+            nest: None,
         };
         self.link = Some(link);
+        self.close_all_nested();
         self.order_links();
     }
 
     fn order_links(&mut self) {
         if let Some(link) = &self.link {
-            self.slots
-                .values_mut()
-                .for_each(|slot| slot.order_link(link));
+            for (&number, slot) in &mut self.slots {
+                slot.order_link(&self.nested.order(number, link));
+            }
         }
     }
 
@@ -271,7 +283,7 @@ impl Supervisor {
         log::info!("worker={}: {wanted} slots from now on", self.crew.name);
         self.control
             .change(|registration| registration.slots = wanted)?;
-        for (_, slot) in self.slots.range_mut(wanted + 1..) {
+        for (_, slot) in self.slots.range_mut(wanted + 1..=limits::WORKER_SLOTS_MAX) {
             slot.order_end(Phase::Drain);
         }
         for number in 1..=wanted {
@@ -311,6 +323,7 @@ impl Supervisor {
         let now = Instant::now();
         for (number, why) in over {
             self.slots.remove(&number);
+            self.nested.forget(number);
             if let Some(why) = why {
                 let backoff = self.backoffs.entry(number).or_default();
                 let (wait, _) = backoff.crashed(now, now);

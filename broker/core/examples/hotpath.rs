@@ -112,6 +112,7 @@ impl Bench {
             priority: 0,
             items: 1,
             key: None,
+            parent: None,
         };
         self.tell(Event::Call { client, call });
     }

@@ -74,6 +74,18 @@ pub enum Action<Q, R> {
         /// The dispatch.
         dispatch: DispatchId,
     },
+    /// Ask a worker for a slot that serves the calls inside another, and no others.
+    OpenSlot {
+        /// Which worker.
+        worker: crate::WorkerId,
+        /// For the calls inside this one.
+        nest: crate::NestId,
+    },
+    /// That slot is not needed any more.
+    CloseSlot {
+        /// Which.
+        slot: SlotId,
+    },
     /// Close a lane whose peer does not behave.
     CloseLane {
         /// The lane.

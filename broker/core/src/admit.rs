@@ -88,8 +88,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     /// Takes a call on, or ends it at once with the reason.
     pub(crate) fn admit(&mut self, client: ClientId, new: NewCall<Q>, origin: Origin) {
-        let class = match self.admissible(client, &new) {
-            Ok(class) => class,
+        let nested = self.nested_in(new.parent);
+        let admissible =
+            nested.and_then(|nested| self.admissible(client, &new).map(|class| (class, nested)));
+        let (class, nested) = match admissible {
+            Ok(admissible) => admissible,
             Err(failure) => return self.refuse(client, new.request, origin, failure),
         };
         let timeout = new
@@ -100,9 +103,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let attempts_max = new.attempts_max.unwrap_or(self.config.attempts_max).max(1);
         let once = attempts_max == 1;
         let key = new.key.filter(|_| origin == Origin::Single);
-        let extra = key.map(|key| {
+        let extra = (key.is_some() || nested.is_some()).then(|| {
             Box::new(Extra {
-                key: Some(key),
+                key,
+                nested,
                 attempts: Vec::new(),
             })
         });
@@ -123,7 +127,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             attempts_max: u16::try_from(attempts_max).unwrap_or(u16::MAX),
             priority: new.priority,
             once,
-            alone: false,
+            // Behind another call it could wait for the very one that waits for it.
+            alone: nested.is_some(),
             extra,
         });
         self.totals.admitted += 1;

@@ -2,6 +2,7 @@
 
 use crate::action::Attempt;
 use crate::class::ClassId;
+use crate::nest::Nested;
 use crate::time::MonoTime;
 use crate::{ClientId, SlotId};
 use muster_proto::id::CallId;
@@ -35,6 +36,12 @@ pub(crate) struct Call<Q> {
 }
 
 impl<Q> Call<Q> {
+    /// Where it belongs, if it was made inside another.
+    #[inline]
+    pub fn nested(&self) -> Option<Nested> {
+        self.extra.as_ref()?.nested
+    }
+
     /// Whether its client may find it again by another connection.
     pub fn is_keyed(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.key.is_some())
@@ -45,6 +52,8 @@ impl<Q> Call<Q> {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     pub key: Option<Box<str>>,
+    /// It was made inside another.
+    pub nested: Option<Nested>,
     pub attempts: Vec<Attempt>,
 }
 

@@ -54,6 +54,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.queued_calls += 1;
         self.queued_bytes += call.bytes as usize;
         let (client, priority, class_id) = (call.client, call.priority, call.class);
+        if let Some(nested) = call.nested() {
+            self.wait_in_nest(id, class_id, nested);
+        }
         let was_empty = self.classes[class_id].queue.is_empty();
         if was_empty {
             // A class that was away owes nothing for it and has nothing saved up.
@@ -75,6 +78,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.queued_calls -= 1;
         self.queued_bytes -= call.bytes as usize;
         let (client, priority, class_id) = (call.client, call.priority, call.class);
+        if let Some(nested) = call.nested() {
+            self.leave_nest(id, class_id, nested);
+        }
         let queue = &mut self.classes[class_id].queue;
         let was_first = queue.first() == Some(id);
         let was_there = queue.remove(client, priority, id);
@@ -124,8 +130,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.take_and_dispatch(class, slot_id);
         }
         self.rank(slot_id);
-        if self.slots[&slot_id].is_idle() && self.slots[&slot_id].rank.is_some() {
-            self.recall_for_idle(slot_id);
+        let slot = &self.slots[&slot_id];
+        if slot.is_idle() {
+            match slot.nest {
+                Some(nest) => self.stirred_nests.push(nest),
+                None if slot.rank.is_some() => self.recall_for_idle(slot_id),
+                None => {}
+            }
         }
     }
 
@@ -158,6 +169,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         let need = self.need_of(id);
         let (cost, bytes) = (cost_of(need, call.items), call.bytes as usize);
+        if let Some(nested) = call.nested() {
+            self.leave_nest(id, class_id, nested);
+        }
         self.unlist(class_id);
         self.classes[class_id].queue.pop(cost);
         // Charged from where it stood, not from the present, else it would pay for its wait.
@@ -170,6 +184,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             // Busy slots were kept from what comes next.
             self.stirred.push(class_id);
         }
+    }
+
+    /// Gives the slot of a nest, which is idle, a waiting call that was made inside it.
+    pub(crate) fn run_nested(&mut self, slot: SlotId, id: CallId) {
+        let call = self.calls.get(id).expect("a waiting call is held");
+        if self.is_abandoned(call) {
+            self.give_up(id);
+            return;
+        }
+        let need = self.need_of(id);
+        self.dequeue(id);
+        self.dispatch(slot, id, need);
     }
 
     /// Books the service that a class is given.

@@ -1,6 +1,6 @@
 //! What the core is told.
 
-use crate::{ClientId, SlotId, WorkerId};
+use crate::{ClientId, NestId, SlotId, WorkerId};
 use muster_proto::id::{CallId, DispatchId};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub struct NewCall<Q> {
     pub items: u32,
     /// Names the call across its client's connections; already scoped to the client's user.
     pub key: Option<Box<str>>,
+    /// The call inside which it is made.
+    pub parent: Option<CallId>,
 }
 
 /// Whom a call is for.
@@ -236,6 +238,28 @@ pub enum Event<Q, R> {
         number: u32,
         /// The process that runs its calls, if known.
         pid: Option<u32>,
+    },
+    /// The link of a slot that was opened for the calls inside another is up.
+    NestJoined {
+        /// Its worker.
+        worker: WorkerId,
+        /// The link.
+        slot: SlotId,
+        /// Its number in the worker, above those of the others.
+        number: u32,
+        /// The process that runs its calls, if known.
+        pid: Option<u32>,
+        /// What it was opened for.
+        nest: NestId,
+    },
+    /// A worker opens no more slots for calls inside others.
+    NestRefused {
+        /// Which.
+        worker: WorkerId,
+        /// What it was asked for.
+        nest: NestId,
+        /// How many it has open at most.
+        max: usize,
     },
     /// A slot's link closed.
     SlotGone {

@@ -34,6 +34,7 @@ mod invariants;
 mod keys;
 mod lost;
 mod membership;
+mod nest;
 mod note;
 mod outbox;
 mod overrun;
@@ -58,6 +59,7 @@ pub use event::{
     Target, Verdict, WorkerKind, WorkerSpec,
 };
 pub use explain::{Explanation, Obstacle};
+pub use nest::NestId;
 pub use note::Note;
 pub use outbox::{Outbox, OutboxCaps, Pushed};
 pub use recent::{BUCKETS, EndedCall, Histogram, HowEnded};
@@ -72,6 +74,7 @@ use client::Client;
 use group::GroupTable;
 use keys::Keys;
 use muster_proto::id::{CallId, DispatchId};
+use nest::Nest;
 use rank::Limits;
 use recent::Recent;
 use rng::Rng;
@@ -118,6 +121,10 @@ pub struct Core<Q, R> {
     unfed: Vec<SlotId>,
     /// Classes whose first waiting call has become another one during this event.
     stirred: Vec<ClassId>,
+    /// Calls that others were made inside of and wait for a slot, or have slots of their own.
+    nests: BTreeMap<NestId, Nest>,
+    /// Those in which something changed during this event.
+    stirred_nests: Vec<NestId>,
     groups: GroupTable,
     workers: FxHashMap<WorkerId, Worker>,
     worker_names: BTreeMap<Box<str>, WorkerId>,
@@ -167,6 +174,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             addressed_waiting: 0,
             unfed: Vec::new(),
             stirred: Vec::new(),
+            nests: BTreeMap::new(),
+            stirred_nests: Vec::new(),
             groups: GroupTable::default(),
             workers: FxHashMap::default(),
             worker_names: BTreeMap::new(),
@@ -215,8 +224,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 number,
                 pid,
             } => {
-                self.slot_joined(worker, slot, number, pid);
+                self.slot_joined(worker, slot, number, pid, None);
             }
+            Event::NestJoined {
+                worker,
+                slot,
+                number,
+                pid,
+                nest,
+            } => {
+                self.slot_joined(worker, slot, number, pid, Some(nest));
+            }
+            Event::NestRefused { worker, nest, max } => self.nest_refused(nest, worker, max),
             Event::SlotGone { slot, reason } => self.slot_gone(slot, reason),
             Event::ChildLost { slot, ending } => self.child_lost(slot, &ending),
             Event::ChildReady { slot, pid } => self.child_ready(slot, pid),
@@ -248,6 +267,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
         self.run_timers();
         self.settle_stirred();
+        if !self.stirred_nests.is_empty() {
+            self.settle_nests();
+            self.settle_stirred();
+        }
         self.finish_drain();
     }
 

@@ -60,6 +60,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
         self.timers
             .disarm(slot.overrun_timer, Due::Overrun(slot_id));
+        if let Some(nest) = slot.nest {
+            self.nest_slot_gone(nest, slot.worker);
+        }
         for id in slot.refused {
             if let Some(class) = self.classes.get_mut(id) {
                 class.refused_by.remove(&slot_id);
@@ -174,6 +177,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let mut charged = Vec::new();
         let mut handed_over = Vec::with_capacity(slot.in_flight.len());
         for lost in &slot.in_flight {
+            self.end_nest(lost.call);
             if lost.state.holds_call() && self.unsend(lost) {
                 classes.push(lost.class);
                 self.put_back(lost.call, false);

@@ -5,7 +5,7 @@ use crate::group::GroupId;
 use crate::note::Note;
 use crate::slot::{Slot, Worker};
 use crate::timer::Due;
-use crate::{Action, Core, MonoTime, Reply, Request, SlotId, WorkerId};
+use crate::{Action, Core, MonoTime, NestId, Reply, Request, SlotId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Method names that are remembered after their workers left.
@@ -164,6 +164,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             // With the worker goes the link that word of its children would come by.
             self.lose_slot(slot, reason, false);
         }
+        self.nests_without(id);
         let worker = self.workers.remove(&id).expect("it was there above");
         self.timers.disarm(worker.silence_timer, Due::Heartbeat(id));
         let name = worker.spec.name.as_str();
@@ -201,6 +202,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         id: SlotId,
         number: u32,
         pid: Option<u32>,
+        nest: Option<NestId>,
     ) {
         let Some(worker) = self.workers.get(&worker_id) else {
             return;
@@ -221,6 +223,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             group: worker.group,
             number,
             pid,
+            nest,
             is_down: false,
             is_leaving: worker.is_draining,
             in_flight: VecDeque::new(),
@@ -243,6 +246,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         self.groups[slot.group].slots += 1;
         self.slots.insert(id, slot);
+        if let Some(nest) = nest {
+            self.nest_joined(nest, worker_id, id);
+        }
         self.feed(id);
     }
 }

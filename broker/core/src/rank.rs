@@ -33,7 +33,7 @@ impl Slot {
     /// Where the slot stands now, if it has credit.
     #[inline]
     pub fn rank_now(&self, id: SlotId, limits: &Limits) -> Option<Rank> {
-        if self.is_down || self.is_leaving {
+        if self.is_down || self.is_leaving || self.nest.is_some() {
             return None;
         }
         let Some(front) = self.in_flight.front() else {

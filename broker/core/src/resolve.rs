@@ -172,6 +172,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             Some(_) => {}
         }
         let call = self.calls.remove(id).expect("it was there above");
+        self.end_nest(id);
         self.timers.disarm(call.deadline, Due::Deadline(id));
         self.classes.close(call.class);
         let is_gone = self.close_for(call.client);

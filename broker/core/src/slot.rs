@@ -5,7 +5,7 @@ use crate::event::Ending;
 use crate::event::WorkerKind;
 use crate::group::{GroupId, Rank};
 use crate::time::MonoTime;
-use crate::{SlotId, WorkerId};
+use crate::{NestId, SlotId, WorkerId};
 use muster_proto::id::CallId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -48,6 +48,8 @@ pub(crate) struct Slot {
     pub group: GroupId,
     pub number: u32,
     pub pid: Option<u32>,
+    /// It was opened for the calls inside this one and runs no others.
+    pub nest: Option<NestId>,
     /// Its child is dead and not replaced yet.
     pub is_down: bool,
     /// Its worker takes no more calls.

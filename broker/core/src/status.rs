@@ -197,8 +197,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     fn worker_status(&self, id: WorkerId) -> WorkerStatus {
         let worker = &self.workers[&id];
-        let last = worker.slots.keys().next_back().copied().unwrap_or(0);
-        let slots: Vec<SlotStatus> = (1..=worker.spec.slots.max(last))
+        // Those that go, and those opened for calls inside others, come after the rest.
+        let further = worker.slots.range(worker.spec.slots + 1..);
+        let slots: Vec<SlotStatus> = (1..=worker.spec.slots)
+            .chain(further.map(|(&number, _)| number))
             .map(|number| self.slot_status(worker, number))
             .collect();
         let in_flight = slots.iter().map(|slot| slot.in_flight).sum();

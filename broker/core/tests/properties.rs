@@ -216,6 +216,8 @@ impl World {
             priority: draft.priority,
             items: draft.items.into(),
             key: draft.key.map(|key| format!("key{key}").into()),
+            // Some are made inside another, which may run, wait, or have ended.
+            parent: (draft.priority == 1).then(|| CallId(self.tokens.saturating_sub(2).max(1))),
         }
     }
 

@@ -278,6 +278,7 @@ impl FakeWorker {
             token: self.registration.token.clone(),
             slot: number,
             pid: 0,
+            nest: None,
         };
         let body = serde_json::to_vec(&join).unwrap();
         send(

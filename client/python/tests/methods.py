@@ -155,3 +155,49 @@ def prepare():
 
 def how_prepared(_=None):
     return os.getpid(), prepared
+
+
+def connect():
+    """The cluster that this process serves."""
+    global pool
+    if pool is None:
+        pool = muster.connect()
+    return pool
+
+
+pool = None
+
+
+def nested_square(x):
+    return connect().call("square", x)
+
+
+def nested_map(n):
+    return sum(connect().map("square", range(n), 1))
+
+
+def fibonacci(n):
+    """Each call waits for two others."""
+    if n < 2:
+        return n
+    calls = [connect().submit("fibonacci", n - 1), connect().submit("fibonacci", n - 2)]
+    return sum(call.result() for call in calls)
+
+
+def descend(depth):
+    return 0 if depth == 0 else 1 + connect().call("descend", depth - 1)
+
+
+async def nested_await(x):
+    apool = muster.AsyncPool(connect())
+    return await apool.call("square", x)
+
+
+def nested_die(path):
+    """Its process is killed in the middle of an inner call, once."""
+    inner = connect().submit("nap", 0.3)
+    if not os.path.exists(path):
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(60)
+    return inner.result() and "survived"

@@ -58,6 +58,8 @@ pub struct Source {
     pub init: Option<String>,
     /// Run functions that clients send.
     pub allow_apply: bool,
+    /// The environment that leads a function's own calls to the same broker.
+    pub environ: Vec<(String, String)>,
 }
 
 /// A Python child of one slot.
@@ -156,6 +158,12 @@ impl Python {
              exec(compile(s,'<muster host>/boot.py','exec'),{{'__name__':'boot','files':f}})"
         );
         command.args(["-c", &bootstrap, label]);
+        if !source.environ.is_empty() {
+            // These would come first.
+            command.env_remove("MUSTER_CONNECTION");
+            command.env_remove("MUSTER_ENDPOINT");
+        }
+        command.envs(source.environ.iter().map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -4,6 +4,7 @@
 use super::gate::Gate;
 use muster_proto::connection::Curve;
 use muster_proto::socket::Wake;
+use muster_proto::worker::Nest;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -22,6 +23,8 @@ pub(crate) struct LinkOrder {
     pub worker: String,
     /// Another one than before: the slot joins anew.
     pub generation: u64,
+    /// Serve the calls inside this one alone.
+    pub nest: Option<Nest>,
 }
 
 /// How long a slot goes on.
@@ -142,6 +145,7 @@ mod tests {
             token: "t".into(),
             worker: "w".into(),
             generation,
+            nest: None,
         };
         desk.order_link(order(1));
         desk.suspend();

@@ -130,6 +130,7 @@ impl Joining {
                 token: order.token.clone(),
                 slot: self.number,
                 pid,
+                nest: order.nest.clone(),
             };
             // Without room for it the next attempt has.
             let _ = link.send_json(Command::Join, &join)?;

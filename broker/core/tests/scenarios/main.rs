@@ -8,5 +8,6 @@ mod lanes;
 mod limits;
 mod loss;
 mod membership;
+mod nest;
 mod story;
 mod watching;

@@ -53,6 +53,7 @@ pub fn to(target: Target) -> NewCall<Body> {
         priority: 0,
         items: 1,
         key: None,
+        parent: None,
     }
 }
 
@@ -374,6 +375,10 @@ fn line(action: &Action<Body, Value>) -> String {
             seq,
             dispatch,
         } => format!("recall {}", held(dispatch, slot, seq)),
+        Action::OpenSlot { worker, nest } => {
+            format!("open w{} for {}.{}", worker.0, nest.call, nest.attempt)
+        }
+        Action::CloseSlot { slot } => format!("close nest s{}", slot.0),
         Action::CloseLane { slot } => format!("close s{}", slot.0),
         Action::ForgetWorker { worker } => format!("forget w{}", worker.0),
         Action::Note(note) => format!("note {note:?}"),

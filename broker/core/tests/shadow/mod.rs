@@ -240,6 +240,8 @@ impl Shadow {
             Action::Cancel { slot, dispatch, .. } | Action::Recall { slot, dispatch, .. } => {
                 self.places.may_return(*slot, *dispatch);
             }
+            // Nobody opens any.
+            Action::OpenSlot { .. } | Action::CloseSlot { .. } => {}
             Action::CloseLane { .. } => {}
             Action::ForgetWorker { worker } => {
                 for lost in self.places.worker_gone(*worker) {

@@ -206,6 +206,7 @@ impl World {
                 _ => 1,
             },
             key: None,
+            parent: None,
         }
     }
 

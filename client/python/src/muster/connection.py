@@ -82,6 +82,20 @@ class Target:
             endpoint=endpoint or (None if is_named else environ.get("MUSTER_ENDPOINT") or None),
         )
 
+    def lead(self) -> None:
+        """Has this process and its children find the same broker when they name none."""
+        names = {
+            "MUSTER_CLUSTER": self.cluster,
+            "MUSTER_RUNTIME_DIR": self.runtime_dir,
+            "MUSTER_CONNECTION": self.connection,
+            "MUSTER_ENDPOINT": self.endpoint,
+        }
+        for name, value in names.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
     def resolve(self) -> Address:
         """Finds the broker's address. Reads files, opens no socket.
 

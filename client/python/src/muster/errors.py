@@ -240,13 +240,16 @@ def _remote_kind(name: str) -> type[RemoteError]:
     known = _kinds.get(name)
     if known is not None:
         return known
-    builtin: Any = getattr(builtins, name, None) if name.isidentifier() else None
+    # A call inside the function may have raised one of ours.
+    own, _, short = name.rpartition(".")
+    home = globals() if own == __name__ else vars(builtins)
+    builtin: Any = home.get(short) if own in ("", __name__) else None
     # Exceptions that end programs or loops must not do so here.
     fits = isinstance(builtin, type) and issubclass(builtin, Exception)
     if not fits or issubclass(builtin, (StopIteration, StopAsyncIteration, RemoteError)):
         return RemoteError
     try:
-        kind = type(name, (RemoteError, builtin), {"__module__": __name__, "__str__": CallError.__str__})
+        kind = type(short, (RemoteError, builtin), {"__module__": __name__, "__str__": CallError.__str__})
     except TypeError:
         return RemoteError
     _kinds[name] = kind

@@ -16,8 +16,10 @@ CRASHES_FREE, CRASHES_SECONDS, BACKOFF_MAX = 3, 5.0, 30.0
 class Process:
     """One slot: its process, if it has one, and the link to it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, nest: dict[str, Any] | None = None) -> None:
         self.number = number
+        #: What it was opened for, if it serves only the calls inside another.
+        self.nest = nest
         self.pid = 0
         self.board = slot.Board()
         self.orders: socket.socket | None = None

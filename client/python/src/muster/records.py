@@ -30,6 +30,7 @@ class Command(IntEnum):
     RECALLED = 0x06
     LOST = 0x07
     READY = 0x08
+    NOT_OPENED = 0x0A
     JOIN = 0x10
     REPLIES = 0x11
     STREAM = 0x12
@@ -43,6 +44,8 @@ class Command(IntEnum):
     RELOAD = 0x88
     LOGS = 0x89
     BEAT = 0x8A
+    OPEN = 0x8E
+    CLOSE = 0x8F
     CALLS = 0x90
     JOINED = 0x91
 

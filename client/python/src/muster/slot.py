@@ -82,6 +82,7 @@ class Slot:
         board: Board,
         orders: socket.socket,
         recycle: int | None,
+        nest: dict[str, Any] | None = None,
     ) -> None:
         self._number = number
         self._token = token
@@ -89,6 +90,7 @@ class Slot:
         self._functions = functions
         self._board = board
         self._orders = orders
+        self._nest = nest
         self._calls_left = recycle or 0
         self._is_recycled = recycle is not None
         self._lock = threading.Lock()
@@ -154,7 +156,9 @@ class Slot:
             self._skipped.clear()
             self._board.clear()
         self._is_joined = True
-        join = {"token": self._token, "slot": self._number, "pid": os.getpid()}
+        join: dict[str, Any] = {"token": self._token, "slot": self._number, "pid": os.getpid()}
+        if self._nest is not None:
+            join["nest"] = self._nest
         self._data.send_multipart([Command.JOIN.frame, json.dumps(join).encode()])
 
     def _clear_wake(self) -> None:

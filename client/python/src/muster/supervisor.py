@@ -6,6 +6,7 @@ replaced under the same name; one that is told to stop a call it cannot leave is
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -31,6 +32,8 @@ MISSED_MAX = 3
 ITEM_GRACE = 1.0
 #: How long a function that looks for its cancellation may go on once it is told, in seconds.
 CANCEL_GRACE = 1.0
+#: Slots for calls inside others: so many for each slot, with numbers above those of slots.
+NESTED_MAX, NESTED_FIRST = 4, 4097
 #: How long slots may take to finish when the worker drains, in seconds.
 GRACE = 30.0
 
@@ -170,7 +173,7 @@ class Supervisor:
             "name": self._name,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "slots": sum(not process.is_unwanted for process in self._slots),
+            "slots": sum(not process.is_unwanted and process.nest is None for process in self._slots),
             "version": __version__,
             "methods": self._functions.describe(),
             "allow_apply": self._allow_apply,
@@ -212,6 +215,30 @@ class Supervisor:
         elif command is Command.RELOAD:
             for process in self._slots:
                 self._order(process.number, slot.DRAIN)
+        elif command is Command.OPEN:
+            self._open(json.loads(content))
+        elif command is Command.CLOSE:
+            self._close(int(content))
+
+    def _open(self, nest: dict[str, Any]) -> None:
+        """A slot for the calls inside another, or word that there are enough."""
+        nested = [process.number for process in self._slots if process.nest is not None]
+        largest = NESTED_MAX * (len(self._slots) - len(nested))
+        if len(nested) >= largest:
+            refused = {"nest": nest, "max": largest}
+            self._tell(Command.NOT_OPENED, json.dumps(refused).encode())
+        elif self._drain_until is None:
+            number = next(n for n in itertools.count(NESTED_FIRST) if n not in nested)
+            self._slots.append(Process(number, nest))
+
+    def _close(self, number: int) -> None:
+        process = self._find(number)
+        if process is not None and process.nest is not None:
+            process.is_unwanted = True
+            if process.pid:
+                self._kill(process, is_on_purpose=True)
+            else:
+                self._slots.remove(process)
 
     def _welcome(self, welcome: dict[str, Any]) -> None:
         self._name = self._functions.worker = welcome["name"]
@@ -219,8 +246,12 @@ class Supervisor:
         self._beat_at = min(self._beat_at, time.monotonic() + self._heartbeat)
         is_other = welcome["epoch"] != self._epoch
         self._epoch = welcome["epoch"]
-        for process in self._slots:
-            self._order(process.number, slot.REJOIN if is_other else slot.JOIN)
+        for process in list(self._slots):
+            if is_other and process.nest is not None:
+                # Another broker knows nothing of it.
+                self._close(process.number)
+            else:
+                self._order(process.number, slot.REJOIN if is_other else slot.JOIN)
 
     def _cancel(self, number: int, seq: int, dispatch: bytes) -> None:
         process = self._find(number)
@@ -271,7 +302,7 @@ class Supervisor:
             self._order(process.number, slot.DRAIN)
 
     def _resize(self, slots: int) -> None:
-        wanted = [process for process in self._slots if not process.is_unwanted]
+        wanted = [process for process in self._slots if not process.is_unwanted and process.nest is None]
         for process in wanted[slots:]:
             process.is_unwanted = True
             self._order(process.number, slot.DRAIN)
@@ -331,7 +362,9 @@ class Supervisor:
                 process.board,
                 orders,
                 self._recycle,
+                process.nest,
             )
+            self._target.lead()
             output.stand_before()
             code = served.run()
         except BaseException:
