@@ -10,7 +10,7 @@ use crate::call::{Call, CallState, Extra};
 use crate::event::{EndReason, Ending};
 use crate::slot::{Dispatched, Mourned};
 use crate::timer::Due;
-use crate::{Core, Failure, Outcome, Reply, Request, SlotId, WorkerId, WorkerKind};
+use crate::{Core, Failure, MonoTime, Outcome, Reply, Request, SlotId, WorkerId, WorkerKind};
 use muster_proto::id::CallId;
 use std::collections::VecDeque;
 
@@ -29,6 +29,8 @@ struct LostSlot {
     in_flight: VecDeque<Dispatched>,
     /// Word of how its child ended may come.
     awaits_word: bool,
+    /// Since when its worker was known to be dying, perhaps, when this slot was lost, too.
+    doubted_since: Option<MonoTime>,
 }
 
 impl<Q: Request, R: Reply> Core<Q, R> {
@@ -68,9 +70,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 class.refused_by.remove(&slot_id);
             }
         }
+        let doubted_since = worker.doubted_since;
+        if awaits_word {
+            worker.doubted_since = doubted_since.or(Some(self.now));
+        }
         let group = &mut self.groups[slot.group];
         group.slots -= 1;
         group.no_json.remove(&slot_id);
+        if awaits_word {
+            self.send_to_the_back(slot.worker);
+        }
         let lost = LostSlot {
             worker: slot.worker,
             kind: slot.kind,
@@ -78,6 +87,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             pid: slot.pid,
             in_flight: slot.in_flight,
             awaits_word,
+            doubted_since,
         };
         self.lose_calls(&lost, &ending);
     }
@@ -98,6 +108,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             pid: slot.pid,
             in_flight: std::mem::take(&mut slot.in_flight),
             awaits_word: false,
+            doubted_since: None,
         };
         self.rank(slot_id);
         self.lose_calls(&lost, ending);
@@ -121,6 +132,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let Some(worker) = self.workers.get_mut(&worker_id) else {
             return;
         };
+        worker.doubted_since = None;
         let mourned = worker.mourned.remove(&number);
         let Some(mourned) = mourned.filter(|mourned| mourned.until >= self.now) else {
             if worker.slots.contains_key(&number) {
@@ -171,6 +183,19 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
+    /// The links of a process that dies end one after another. Its idle slots are the last to be
+    /// given anything, so that what it held goes to a worker that lives.
+    fn send_to_the_back(&mut self, worker: WorkerId) {
+        let slots: Vec<SlotId> = self.workers[&worker].slots.values().copied().collect();
+        for id in slots {
+            let slot = self.slots.get_mut(&id).expect("a worker's slot exists");
+            if slot.is_idle() {
+                slot.since = self.now;
+                self.rank(id);
+            }
+        }
+    }
+
     fn lose_calls(&mut self, slot: &LostSlot, ending: &Ending) {
         let is_crash = ending.reason != EndReason::OnPurpose;
         let mut classes = Vec::new();
@@ -193,9 +218,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             let call = call.expect("an open dispatch holds its call");
             let was_flushed = lost.expected_us.is_none_or(|us| us >= FLUSHED_FROM_US);
             let is_culprit = at == 0 && (handed_over.len() == 1 || was_flushed);
+            // Handed to a worker that was dying already: one death is charged once.
+            let is_same_death = slot.doubted_since.is_some_and(|since| {
+                lost.at >= since && self.now.since(since) <= self.config.obituary
+            });
             classes.push(lost.class);
             // What may have started and must not start again ends here, whoever was to blame.
-            if (is_crash && is_culprit) || self.runs_once(call) {
+            if (is_crash && is_culprit && !is_same_death) || self.runs_once(call) {
                 charged.push((lost.call, self.charge(lost, slot, ending)));
                 self.retry_or_fail(lost.call, slot.awaits_word);
             } else {

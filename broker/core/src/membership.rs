@@ -9,7 +9,7 @@ use crate::{Action, Core, MonoTime, NestId, Reply, Request, SlotId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Method names that are remembered after their workers left.
-const KNOWN_METHODS_MAX: usize = 100_000;
+pub(crate) const KNOWN_METHODS_MAX: usize = 100_000;
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// A worker introduced itself, for the first time or with a new offer.
@@ -46,6 +46,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     group,
                     slots: BTreeMap::new(),
                     heard: self.now,
+                    doubted_since: None,
                     silence_timer,
                     is_draining: false,
                     calls: 0,
@@ -74,6 +75,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         worker.name = spec.name.as_str().into();
         worker.spec = spec;
         worker.heard = self.now;
+        worker.doubted_since = None;
         worker.is_draining = false;
         let slots: Vec<SlotId> = worker.slots.values().copied().collect();
         // Another worker may have taken the old name since.
@@ -123,6 +125,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     pub(crate) fn worker_heard(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.heard = self.now;
+            worker.doubted_since = None;
         }
     }
 
@@ -217,6 +220,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .expect("it was there above");
         worker.slots.insert(number, id);
         worker.obituaries.remove(&number);
+        worker.doubted_since = None;
         let slot = Slot {
             worker: worker_id,
             kind: worker.spec.kind,

@@ -20,6 +20,8 @@ pub(crate) struct Worker {
     /// Its linked slots by number.
     pub slots: BTreeMap<u32, SlotId>,
     pub heard: MonoTime,
+    /// Since when it may be dying: a link of its slots ended, and it has said nothing since.
+    pub doubted_since: Option<MonoTime>,
     pub is_draining: bool,
     pub calls: u64,
     pub failures: u64,

@@ -13,6 +13,46 @@ fn a_call_alone_on_a_lost_slot_runs_again_at_once() {
 }
 
 #[test]
+fn it_goes_to_a_living_worker_before_the_dying_ones_other_slots() {
+    let mut story = Story::pool(config(), &[3, 1], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.wait_ms(1).slot_gone(11).says(&["run c1.2 s21#1"]);
+}
+
+#[test]
+fn the_death_of_one_worker_is_charged_once_though_its_links_end_one_by_one() {
+    let mut story = Story::pool(config(), &[4], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.slot_gone(11).says(&["run c1.2 s12#1"]);
+    story.slot_gone(12).says(&["run c1.3 s13#1"]);
+    story.slot_gone(13).says(&["run c1.4 s14#1"]);
+    story.worker_gone(1).says(&[]);
+    story
+        .worker(2, WorkerKind::Managed, offer(&["m"]))
+        .join(2, 1)
+        .says(&["run c1.5 s21#1"]);
+    // That one's death is another one.
+    story.slot_gone(21).says(&[]);
+    assert_eq!(story.core.status().totals.lost, 0);
+    story
+        .worker_gone(2)
+        .worker(3, WorkerKind::Managed, offer(&["m"]));
+    story.join(3, 1).wait_ms(60).says(&["run c1.6 s31#1"]);
+    story.slot_gone(31).wait_ms(250);
+    story.says(&["k1 c1 lost [w1.1 Disconnected, w2.1 Disconnected, w3.1 Disconnected]"]);
+}
+
+#[test]
+fn a_worker_that_has_spoken_since_is_not_dying() {
+    let mut story = Story::pool(config(), &[3], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.slot_gone(11).heard(1).says(&["run c1.2 s12#1"]);
+    story.slot_gone(12).says(&[]);
+    // The second retry waits.
+    story.wait_ms(60).says(&["run c1.3 s13#1"]);
+}
+
+#[test]
 fn it_goes_in_front_of_those_that_never_ran() {
     let mut story = Story::pool(config(), &[1], &["m"]);
     story.submit(1, call("m")).submit(1, call("m"));
@@ -218,7 +258,7 @@ fn word_names_the_attempt_it_is_about() {
     };
     let mut story = Story::pool(config, &[2], &["m"]);
     story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
-    story.slot_gone(11).says(&["run c1.2 s12#1"]);
+    story.slot_gone(11).heard(1).says(&["run c1.2 s12#1"]);
     story.slot_gone(12).says(&[]);
     story.obituary(1, 1, crash(9)).says(&[]);
     story.obituary(1, 2, crash(11));
