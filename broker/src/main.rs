@@ -119,8 +119,11 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     for server in servers {
         lanes.add(server)?;
     }
+    let config = config::core_config(cli, epoch);
+    let mut core = Core::new(config, seed, clock.now(), names.registered);
+    core.expect_of_lanes(names.served_by_lanes);
     let mut server = Server::new(Parts {
-        core: Core::new(config::core_config(cli, epoch), seed, clock.now(), names),
+        core,
         clock,
         frontend: Frontend::new(
             frontend,

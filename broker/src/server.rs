@@ -162,7 +162,8 @@ impl Server {
             unread = self.wait(left)?;
             self.heed_signals(unread.wake);
         }
-        self.known.save(self.core.known());
+        let core = &self.core;
+        self.known.save(core.known(), core.served_by_lanes());
         // The last answers are with libzmq, not yet with their clients.
         self.frontend.socket().set_linger(LAST_ANSWERS)?;
         Ok(())
@@ -425,7 +426,8 @@ impl Server {
         let due = [self.core.poll_deadline(), self.frontend.next_due()];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|at: MonoTime| at.since(self.clock.now()));
-        self.known.save_if_new(self.core.known());
+        let core = &self.core;
+        self.known.save_if_new(core.known(), core.served_by_lanes());
         let mut items = [
             PollItem::wake_of(self.workers.socket())?,
             PollItem::wake_of(self.frontend.socket())?,

@@ -131,6 +131,8 @@ pub struct Core<Q, R> {
     slots: FxHashMap<SlotId, Slot>,
     /// Methods that somebody registered once, here or at this broker's predecessor.
     known: std::collections::BTreeSet<Box<str>>,
+    /// Methods that lanes have answered, here or at this broker's predecessor.
+    served_by_lanes: std::collections::BTreeSet<Box<str>>,
     /// Until when an unknown method waits for a first worker; passed once one came.
     settle_until: MonoTime,
     batches: BatchTable<Q, R>,
@@ -181,6 +183,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             worker_names: BTreeMap::new(),
             slots: FxHashMap::default(),
             known: known.into_iter().map(String::into_boxed_str).collect(),
+            served_by_lanes: std::collections::BTreeSet::new(),
             settle_until,
             batches: BatchTable::default(),
             keys: Keys::default(),
@@ -196,6 +199,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             is_watched: false,
             config,
         }
+    }
+
+    /// Lets calls of these methods wait for a lane: the predecessor's lanes answered them.
+    pub fn expect_of_lanes(&mut self, methods: impl IntoIterator<Item = String>) {
+        let methods = methods.into_iter().map(String::into_boxed_str);
+        self.served_by_lanes.extend(methods);
     }
 
     /// Takes in what happened at `now`, then everything that is due by then.

@@ -2,7 +2,8 @@
 
 use crate::call::{Call, CallState, Origin};
 use crate::class::ClassId;
-use crate::event::{Verdict, WorkerKind};
+use crate::event::{Target, Verdict, WorkerKind};
+use crate::membership::KNOWN_METHODS_MAX;
 use crate::note::Note;
 use crate::route::is_json;
 use crate::slot::{Dispatched, DispatchedState};
@@ -81,6 +82,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let is_call = is_json(&self.classes[taken.class].target);
         match verdict {
             Verdict::Result | Verdict::Error => {
+                if kind == WorkerKind::Lane && is_call {
+                    self.remember_served(taken.class);
+                }
                 self.learn(taken.class, took, items);
                 let is_error = verdict == Verdict::Error;
                 self.finish(id, Outcome::Replied { reply, is_error });
@@ -109,6 +113,19 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 let worker = self.worker_name_of(slot_id);
                 self.finish(id, Outcome::Failed(Failure::BadReply { worker }));
             }
+        }
+    }
+
+    /// A lane knows the method: when no lane is there, its calls are worth waiting for one.
+    fn remember_served(&mut self, class_id: ClassId) {
+        let class = &self.classes[class_id];
+        // The first answer is enough, and the path of the others is short.
+        if class.estimate.per_item_ns().is_some() || self.served_by_lanes.len() >= KNOWN_METHODS_MAX
+        {
+            return;
+        }
+        if let Target::Method(method) = class.target.as_ref() {
+            self.served_by_lanes.insert(method.clone());
         }
     }
 

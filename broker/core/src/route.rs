@@ -1,8 +1,8 @@
 //! Which groups can run what.
 //!
 //! A method goes to those who registered it. One that nobody registered goes to lanes, which may
-//! know it. One that somebody registered once waits for somebody to do so again, and so does a raw
-//! body. Anything else is not found, except that before the first worker has come nobody can say.
+//! know it. One that somebody registered once waits for somebody to do so again, one that a lane has
+//! answered waits for a lane, and so does a raw body. Anything else is not found, except that before the first worker has come nobody can say.
 
 use crate::call::CallState;
 use crate::class::ClassId;
@@ -44,7 +44,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         if !anything.is_empty() {
             return Route::Groups(anything);
         }
-        if self.now < self.settle_until {
+        if self.now < self.settle_until || self.served_by_lanes.contains(method) {
             return Route::Waits;
         }
         Route::Nobody {

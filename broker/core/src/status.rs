@@ -273,6 +273,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.known.iter().map(Box::as_ref)
     }
 
+    /// Names of the methods that lanes have answered, in order.
+    pub fn served_by_lanes(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.served_by_lanes.iter().map(Box::as_ref)
+    }
+
     /// What is known of a method, if it was ever called.
     pub fn method(&self, name: &str) -> Option<MethodStatus> {
         let class = &self.classes[self.classes.find(&Target::Method(name.into()))?];

@@ -28,6 +28,27 @@ fn a_method_nobody_registered_goes_to_a_lane() {
 }
 
 #[test]
+fn a_method_that_a_lane_has_answered_waits_for_a_lane() {
+    let mut story = lanes(1);
+    story.submit(1, call("m")).reply(11, 1, 1, 50);
+    story.says(&["run c1.1 s11#1", "k1 c1 =1"]);
+    story.worker_gone(1).submit(1, call("m")).says(&[]);
+    // What nobody ever knew is not found, as before.
+    story
+        .submit(1, call("n"))
+        .says(&["k1 c0 not found, no workers"]);
+    story.lane(2, anything()).says(&["run c2.1 s21#1 short"]);
+}
+
+#[test]
+fn a_successor_waits_for_what_lanes_answered_its_predecessor() {
+    let mut story = Story::pool(config(), &[1], &["a"]);
+    story.core.expect_of_lanes(["m".to_owned()]);
+    story.submit(1, call("m")).says(&[]);
+    story.lane(2, anything()).says(&["run c1.1 s21#1"]);
+}
+
+#[test]
 fn a_registered_method_goes_to_those_who_registered_it() {
     let mut story = Story::pool(config(), &[1], &["m"]);
     story
