@@ -8,17 +8,15 @@ mod broker;
 mod figure;
 mod function;
 mod histogram;
-mod machine;
 mod plot;
-mod process;
 mod report;
 mod role;
 mod row;
-mod stats;
 
 use anyhow::{Context as _, bail};
 use bench::Bench;
 use clap::{Parser, Subcommand};
+use muster_bench::{machine, process, stats};
 use report::Report;
 use row::{Measured, ROWS};
 use std::path::PathBuf;

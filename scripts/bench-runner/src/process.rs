@@ -1,7 +1,8 @@
 //! The processes of a measurement: started here, ended here.
 
-use crate::role::{Outcome, Shape};
 use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -76,6 +77,11 @@ impl RoleProcess {
         self.child.id()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         // It may have ended by itself.
@@ -83,12 +89,12 @@ impl RoleProcess {
         let _ = self.child.wait();
     }
 
-    /// Tells a client what to do.
+    /// Tells it what to do, as a line of JSON.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn order(&mut self, shape: &Shape) -> anyhow::Result<()> {
-        let line = serde_json::to_string(shape)?;
+    pub fn order(&mut self, order: &impl Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_string(order)?;
         let input = self
             .input
             .as_mut()
@@ -96,11 +102,11 @@ impl RoleProcess {
         writeln!(input, "{line}").with_context(|| format!("{}: ended", self.name))
     }
 
-    /// Waits for what came of it.
+    /// Waits for what came of it, a line of JSON.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn outcome(&mut self) -> anyhow::Result<Outcome> {
+    pub fn outcome<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let line = self.hear()?;
         serde_json::from_str(&line).with_context(|| format!("{}: said {line}", self.name))
     }

@@ -1,13 +1,13 @@
 //! What this program does in its other processes: proxy, workers and clients.
 
 mod client;
-mod keeper;
 mod managed_worker;
 mod proxy;
 mod rep_worker;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use muster_bench::keeper;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 

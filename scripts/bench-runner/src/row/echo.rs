@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::figure::{Aim, Figure, short};
 use crate::histogram::Histogram;
 use crate::process::{RoleProcess, scheduled_seconds};
-use crate::role::Shape;
+use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
 use anyhow::Context as _;
 use std::time::Duration;
@@ -337,7 +337,7 @@ fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 
         let mut all = 0;
         let (mut answered, mut latencies) = (0, Histogram::default());
         for client in &mut clients {
-            let outcome = client.outcome()?;
+            let outcome = client.outcome::<Outcome>()?;
             let missing = outcome.sent - outcome.answered;
             anyhow::ensure!(
                 missing == 0,

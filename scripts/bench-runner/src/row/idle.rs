@@ -5,7 +5,7 @@ use crate::bench::Bench;
 use crate::broker::Broker;
 use crate::figure::{Aim, Figure};
 use crate::process::{RoleProcess, scheduled_seconds};
-use crate::role::Shape;
+use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ fn leave_calls(frontend: &str) -> anyhow::Result<RoleProcess> {
     let mut shape = Shape::all_at_once("nobody_has_it", vec!["1".into()], CALLS);
     shape.patience_ms = 100;
     client.order(&shape)?;
-    client.outcome()?;
+    client.outcome::<Outcome>()?;
     Ok(client)
 }
 

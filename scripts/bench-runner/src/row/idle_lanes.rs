@@ -5,7 +5,7 @@ use crate::bench::Bench;
 use crate::figure::{Aim, Figure};
 use crate::histogram::Histogram;
 use crate::process::RoleProcess;
-use crate::role::Shape;
+use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Measured> {
         }
         let mut latencies = Histogram::default();
         for client in &mut clients {
-            latencies.merge(&client.outcome()?.latencies);
+            latencies.merge(&client.outcome::<Outcome>()?.latencies);
         }
         Ok(latencies.quantile_us(0.5))
     })?;

@@ -105,7 +105,7 @@ fn killed(
         std::thread::sleep(back.saturating_sub(start.elapsed()));
         pool.add(1)?;
     }
-    client.outcome()
+    client.outcome::<Outcome>()
 }
 
 /// Kills the worker that holds a call, again and again; ms from each kill to the second start.
@@ -128,7 +128,7 @@ fn redispatch_ms(bench: &Bench, rounds: usize) -> anyhow::Result<Vec<f64>> {
         worker.kill();
         let (_, started_ns) = await_start(&path, 1)?;
         found.push(started_ns.saturating_sub(killed_ns) as f64 / 1e6);
-        let outcome = client.outcome()?;
+        let outcome = client.outcome::<Outcome>()?;
         ensure!(outcome.answered == 1, "the call was lost: {outcome:?}");
         pool.add(1)?;
         pool.broker.await_slots(2, Duration::from_secs(10))?;

@@ -5,7 +5,7 @@ use crate::bench::Bench;
 use crate::broker::Broker;
 use crate::figure::{Aim, Figure};
 use crate::process::{RoleProcess, resident_bytes};
-use crate::role::Shape;
+use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
 use anyhow::ensure;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn bytes_per_call(bench: &Bench, calls: u64, raw: bool) -> anyhow::Result<f64> {
     shape.raw = raw.then(|| "0123456789abcdef".into());
     let before = resident_bytes(broker.pid())?;
     client.order(&shape)?;
-    let outcome = client.outcome()?;
+    let outcome = client.outcome::<Outcome>()?;
     ensure!(
         outcome.sent == calls,
         "only {} calls were sent",

@@ -4,7 +4,7 @@ use super::{Measured, pool::Managed};
 use crate::bench::Bench;
 use crate::figure::{Aim, Curve, Figure};
 use crate::process::{RoleProcess, scheduled_seconds};
-use crate::role::Shape;
+use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
 use anyhow::bail;
 use serde_json::json;
@@ -104,7 +104,7 @@ impl Loaded {
         }
         let (mut answered, mut elapsed_ns) = (0, 0);
         for client in &mut self.clients {
-            let outcome = client.outcome()?;
+            let outcome = client.outcome::<Outcome>()?;
             if outcome.answered != calls / CLIENTS {
                 let missing = calls / CLIENTS - outcome.answered;
                 let status = self.pool.broker.ask("broker.status", &json!([]))?;

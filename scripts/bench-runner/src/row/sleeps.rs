@@ -4,7 +4,7 @@ use super::{Measured, pool::Managed};
 use crate::bench::Bench;
 use crate::figure::{Aim, Figure};
 use crate::process::RoleProcess;
-use crate::role::Shape;
+use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
 use anyhow::ensure;
 use std::sync::Mutex;
@@ -76,7 +76,7 @@ fn through_broker(client: &mut RoleProcess, sleeps: &[u64]) -> anyhow::Result<f6
         .collect();
     let shape = Shape::all_at_once("sleep", params, sleeps.len() as u64);
     client.order(&shape)?;
-    let outcome = client.outcome()?;
+    let outcome = client.outcome::<Outcome>()?;
     ensure!(
         outcome.answered == sleeps.len() as u64,
         "calls are missing: {outcome:?}"
