@@ -1,9 +1,13 @@
 //! What was typed.
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use muster_proto::limits;
+use muster_proto::settings::{Settings, SettingsError};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// This program's table in the user's settings.
+const TABLE: &str = "broker";
 
 /// The Muster broker: gives each call to a worker that is free, runs it again if that worker
 /// dies, and resolves every call exactly once.
@@ -123,6 +127,34 @@ pub struct Cli {
     pub message_bytes_max: usize,
 }
 
+impl Cli {
+    /// Reads what was typed, with the environment and the user's settings behind it.
+    ///
+    /// # Errors
+    /// When the settings can't be used. Wrong usage ends the program here.
+    pub fn read() -> Result<Self, SettingsError> {
+        let mut matches = with_settings(&Settings::load()?)?.get_matches();
+        Ok(Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit()))
+    }
+}
+
+/// The command line with the settings in the place of the flags' own defaults.
+fn with_settings(settings: &Settings) -> Result<clap::Command, SettingsError> {
+    let command = Cli::command();
+    let flags: Vec<&str> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    settings.check(TABLE, &flags)?;
+    Ok(command.mut_args(|arg| {
+        let values = arg.get_long().map(|flag| settings.values(TABLE, flag));
+        match values {
+            Some(values) if !values.is_empty() => arg.default_values(values),
+            _ => arg,
+        }
+    }))
+}
+
 /// `--raw-errors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RawErrorsArg {
@@ -161,8 +193,27 @@ mod tests {
     }
 
     #[test]
+    fn settings_stand_behind_what_is_typed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let text =
+            "cluster = \"lab\"\n[broker]\nattempts = 5\nworker = [\"tcp://a:1\", \"tcp://b:1\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings::read(&path).unwrap();
+        let read = |args: &[&str]| {
+            let matches = with_settings(&settings).unwrap().get_matches_from(args);
+            Cli::from_arg_matches(&matches).unwrap()
+        };
+        let cli = read(&["muster-broker"]);
+        assert_eq!((cli.cluster.as_str(), cli.attempts), ("lab", 5));
+        assert_eq!(cli.worker, ["tcp://a:1", "tcp://b:1"]);
+        assert_eq!(read(&["muster-broker", "--attempts", "2"]).attempts, 2);
+        std::fs::write(&path, "[broker]\natempts = 3\n").unwrap();
+        assert!(with_settings(&Settings::read(&path).unwrap()).is_err());
+    }
+
+    #[test]
     fn the_flags_are_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

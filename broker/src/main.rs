@@ -1,7 +1,7 @@
 //! The program `muster-broker`.
 
 use anyhow::Context as _;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use log::{error, info, warn};
 use muster_broker::cli::Cli;
 use muster_broker::clock::Clock;
@@ -31,7 +31,13 @@ fn main() -> ExitCode {
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
     }
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => {
+            eprintln!("muster-broker: {error}");
+            return ExitCode::from(Exit::Usage.number() as u8);
+        }
+    };
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
     let exit = match serve(&cli) {
         Ok(exit) => exit,

@@ -3,9 +3,9 @@
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::completions::Completions;
+use crate::entry::Sink;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::ledger::Sink;
 use crate::pending::{Outcome, Pending, Promise};
 use crate::request;
 use crate::status::{MethodEntry, Status};

@@ -1,9 +1,9 @@
 //! Bodies of others, passed on as they are.
 
 use crate::client::Client;
+use crate::entry::{Entry, Key, Sink};
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::ledger::{Entry, Key, Sink};
 use crate::request::guard;
 use muster_proto::socket::Frame;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What the callers' threads share with the transport's.
 
+use crate::entry::Entry;
 use crate::error::Error;
-use crate::ledger::Entry;
 use crate::status::Status;
 use muster_proto::limits;
 use muster_proto::socket::Wake;

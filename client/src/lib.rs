@@ -17,6 +17,7 @@ mod answer;
 mod call;
 mod client;
 mod completions;
+mod entry;
 mod error;
 mod forward;
 mod handle;

@@ -1,7 +1,7 @@
 //! Requests as the transport keeps and sends them.
 
 use crate::call::Call;
-use crate::ledger::{Entry, Key, Sink};
+use crate::entry::{Entry, Key, Sink};
 use muster_proto::rpc::Meta;
 use muster_proto::socket::Frame;
 use std::io::Write;

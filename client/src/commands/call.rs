@@ -4,6 +4,7 @@ use super::{CommandResult, Failure, connect};
 use crate::cli::{CallArgs, Common};
 use crate::output::{Output, note};
 use muster_client::{Answer, Call, Client, Error, Outcome, Pending, req};
+use muster_proto::code::Code;
 use muster_proto::exit::Exit;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -198,6 +199,17 @@ fn print(outcome: Outcome, args: &CallArgs, out: &mut Output) -> CommandResult {
         Err(Error::Rpc(error)) if out.json => {
             out.line(&format!(r#"{{"error":{}}}"#, error.to_json()))?;
             return Ok(Exit::of_code(error.code));
+        }
+        Err(Error::Rpc(error)) if error.known_code() == Some(Code::MethodNotFound) => {
+            let method = args.method.as_deref().unwrap_or_default();
+            let mut error = error;
+            // JSON-RPC has the broker say no more than this.
+            if error.message == Code::MethodNotFound.message() {
+                error.message = format!("{}: {method}", error.message);
+            }
+            super::report::rpc_error(&error);
+            out.note("what is on offer: muster methods");
+            return Ok(Exit::Failed);
         }
         Err(error) => return Err(error.into()),
     }

@@ -3,10 +3,10 @@
 use super::flow::Flow;
 use super::unit::{Unit, Writer};
 use crate::completions::Completions;
+use crate::entry::{Done, Sink};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::items::{Items, Next};
-use crate::ledger::{Done, Sink};
 use muster_proto::rpc::RpcError;
 use muster_proto::socket::Frame;
 use std::sync::Arc;

@@ -16,9 +16,9 @@ mod unit;
 
 use crate::client::Client;
 use crate::completions::Completions;
+use crate::entry::Done;
 use crate::error::Error;
 use crate::items::Items;
-use crate::ledger::Done;
 use crate::pending::Pending;
 use crate::status::MethodEntry;
 use feed::Feed;

@@ -1,8 +1,8 @@
 //! One request of a map: an item, or a chunk of items.
 
 use crate::call::{Head, timeout_ms, write_tail};
+use crate::entry::{Entry, Key, Sink};
 use crate::handle::Handle;
-use crate::ledger::{Entry, Key, Sink};
 use crate::map::MapOptions;
 use crate::request::guard;
 use muster_proto::rpc::{Body, Meta, read};

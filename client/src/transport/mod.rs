@@ -7,9 +7,10 @@
 mod recovery;
 
 use crate::answer::{Answer, Reply, id_of};
+use crate::entry::{Entry, Key, Sink};
 use crate::error::Error;
 use crate::handle::{Command, Handle};
-use crate::ledger::{Entry, Key, Ledger, Sink};
+use crate::ledger::Ledger;
 use crate::link::{Link, Tag};
 use crate::request;
 use crate::status::Status;

@@ -1,8 +1,9 @@
 //! How the broker is lost and found again.
 
 use super::{LINK_TIMEOUT, Phase, RETRY, Transport};
+use crate::entry::Sink;
 use crate::error::Error;
-use crate::ledger::{Found, Sink};
+use crate::ledger::Found;
 use crate::link::Link;
 use crate::request;
 use crate::status::{MethodEntry, Status};
