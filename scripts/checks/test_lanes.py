@@ -5,8 +5,11 @@
 Needs pyzmq and pytest, and muster, muster-broker and muster-worker on PATH.
 """
 
+import contextlib
 import json
+import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -191,13 +194,15 @@ def test_events_tell_of_each_step(cluster: Cluster) -> None:
     events.close()
 
 
-def waits(cluster: Cluster, frontend: str, clients: int, each: int) -> list[tuple[float, bytes]]:
-    """How long each of the requests waited, and who answered."""
+def waits(cluster: Cluster, frontend: str, clients: int, count: int) -> list[tuple[float, bytes]]:
+    """How long each of so many requests waited, and who answered. The clients share them, so that
+    one that is kept waiting has fewer."""
     found: list[tuple[float, bytes]] = []
+    left = iter(range(count))
 
     def ask() -> None:
         with cluster.client(frontend) as client:
-            for _ in range(each):
+            for _ in left:
                 start = time.monotonic()
                 client.send(b"Hello")
                 answer = client.recv()
@@ -209,6 +214,13 @@ def waits(cluster: Cluster, frontend: str, clients: int, each: int) -> list[tupl
     for thread in threads:
         thread.join()
     return found
+
+
+def answer_in(cluster: Cluster, frontend: str, seconds: float) -> bytes | None:
+    """The answer to one request, if it comes in time."""
+    with cluster.client(frontend) as client:
+        client.send(b"Hello")
+        return client.recv() if client.poll(seconds * 1000) else None
 
 
 def test_a_plain_broker_lets_requests_wait_behind_the_slow_one_and_this_one_does_not(
@@ -227,23 +239,22 @@ while True:
     front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     cluster.python(RRBROKER, front, back)
     for backend in (back, f"ipc://{cluster.runtime}/default/backend"):
-        cluster.python(worker, backend, str(nap_s))
         for _ in range(3):
             cluster.python(worker, backend, "0")
+    # Who is there first would have all of the first requests, so the slow ones come last.
+    cluster.wait_for(lambda: answer_in(cluster, front, 1.0) == b"0")
+    for backend in (back, f"ipc://{cluster.runtime}/default/backend"):
+        cluster.python(worker, backend, str(nap_s))
     cluster.wait_for_workers(4)
-
-    # The plain one deals to each of its four in turn, once all are there.
-    def deals_to_all() -> bool:
-        return len({answer for _, answer in waits(cluster, front, 4, 1)}) == 2
-
-    cluster.wait_for(deals_to_all)
+    cluster.wait_for(lambda: answer_in(cluster, front, 2 * nap_s) not in (b"0", None))
     plain: list[tuple[float, bytes]] = []
-    beside = threading.Thread(target=lambda: plain.extend(waits(cluster, front, 8, 1)))
+    beside = threading.Thread(target=lambda: plain.extend(waits(cluster, front, 8, 8)))
     beside.start()
-    ours = waits(cluster, "", 8, 50)
+    ours = waits(cluster, "", 8, 400)
     beside.join()
     assert (len(plain), len(ours)) == (8, 400)
-    # Of eight the slow one has two, and the second of them waits for the first.
+    # The plain one deals to each in turn: of eight the slow one has two, and the second waits for the
+    # first, whoever is idle meanwhile.
     assert max(wait for wait, _ in plain) > 1.5 * nap_s
     # Nobody waits behind it but those it answers itself.
     assert max(wait for wait, answer in ours if answer == b"0") < nap_s / 2
@@ -479,3 +490,103 @@ def test_ten_thousand_that_come_and_go_leave_nothing_behind(cluster: Cluster) ->
     cluster.worker()
     cluster.wait_for_workers(1)
     assert cluster.muster("call", "--raw", "Hello") == "World\n"
+
+
+class Relay(threading.Thread):
+    """A TCP relay in front of a local socket, whose connections can be cut."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.streams: list[socket.socket] = []
+
+    def run(self) -> None:
+        while True:
+            near, _ = self.listener.accept()
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self.path)
+            self.streams += [near, far]
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def carry(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 16):
+                sink.sendall(chunk)
+        for stream in (source, sink):
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        for stream in self.streams:
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
+        self.streams.clear()
+
+
+def test_a_worker_that_came_back_busy_keeps_nobody_waiting(cluster: Cluster) -> None:
+    program = """
+import os, sys, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.connect(sys.argv[1])
+while True:
+    socket.recv()
+    while len(sys.argv) > 3 and not os.path.exists(sys.argv[3]):
+        time.sleep(0.01)
+    socket.send(sys.argv[2].encode())
+"""
+    backend = f"{cluster.runtime}/default/backend"
+    flag = cluster.folder / "finish"
+    cluster.python(program, f"ipc://{backend}", "quick")
+    cluster.wait_for_workers(1)
+    # How long such requests take is known before the other one comes.
+    assert {answer for _, answer in waits(cluster, "", 1, 20)} == {b"quick"}
+    relay = Relay(backend)
+    relay.start()
+    cluster.python(program, relay.endpoint, "slow", str(flag))
+    cluster.wait_for_workers(2)
+    # The slow one holds the first that it gets until the end. Nobody waits for it, not even after
+    # it has lost its connection and come back as if it were idle.
+    for _ in range(2):
+        assert {answer for _, answer in waits(cluster, "", 2, 10)} == {b"quick"}
+        before = {worker["name"] for worker in cluster.workers()}
+        relay.cut()
+        cluster.wait_for(
+            lambda: len({worker["name"] for worker in cluster.workers()} - before) == 1
+            and len(cluster.workers()) == 2
+        )
+    assert {answer for _, answer in waits(cluster, "", 2, 10)} == {b"quick"}
+    flag.touch()
+    # Its answers from before reach nobody, and it serves again.
+    seen: set[bytes] = set()
+
+    def both_serve() -> bool:
+        seen.update(answer for _, answer in waits(cluster, "", 4, 20))
+        return seen == {b"quick", b"slow"}
+
+    cluster.wait_for(both_serve)
+
+
+FEW_FILES = ["bash", "-c", 'ulimit -S -n 256 && exec "$0" "$@"']
+
+
+@pytest.mark.parametrize("cluster", [[FEW_FILES]], indirect=True)
+def test_more_workers_than_the_usual_limits_allow(cluster: Cluster) -> None:
+    """Files are limited to 256 at first, libzmq's sockets to 1,023 by default."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 8192:
+        pytest.skip(f"at most {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    backend = f"ipc://{cluster.runtime}/default/backend"
+    idle = [dial(backend, b"REP") for _ in range(1100)]
+    cluster.wait_for(lambda: len(cluster.workers()) == 1100)
+    # Whoever is idle longest comes first: each of them would have to answer before this one.
+    for connection in idle:
+        connection.close()
+    cluster.worker()
+    cluster.wait_for_workers(1)
+    assert cluster.muster("call", "--raw", "Hello") == "World\n"
+    assert "sockets" in cluster.log.read_text()

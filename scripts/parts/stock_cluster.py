@@ -72,14 +72,17 @@ def free_ports(count: int) -> list[int]:
 class Cluster:
     """A broker in a folder of its own, and stock workers beside it."""
 
-    def __init__(self, folder: Path, args: list[str]) -> None:
+    def __init__(self, folder: Path, args: list, /) -> None:
+        args = list(args)
         self.context = zmq.Context()
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         # A path that a socket address can hold, wherever pytest keeps its folders.
         self.runtime = Path(f"/tmp/ml{os.getpid()}-{time.monotonic_ns() % 10**9}")
         state = dict(os.environ, XDG_STATE_HOME=str(folder))
-        command = ["muster-broker", "--runtime-dir", str(self.runtime), "--settle", "0", *args]
+        # Words of a command that starts the broker may come first.
+        wrapper = args.pop(0) if args and isinstance(args[0], list) else []
+        command = [*wrapper, "muster-broker", "--runtime-dir", str(self.runtime), "--settle", "0", *args]
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.broker = self.start(command, env=state, stderr=log)
