@@ -62,9 +62,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
         self.timers
             .disarm(slot.overrun_timer, Due::Overrun(slot_id));
-        if let Some(nest) = slot.nest {
-            self.nest_slot_gone(nest, slot.worker);
-        }
         for id in slot.refused {
             if let Some(class) = self.classes.get_mut(id) {
                 class.refused_by.remove(&slot_id);
@@ -73,6 +70,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let doubted_since = worker.doubted_since;
         if awaits_word {
             worker.doubted_since = doubted_since.or(Some(self.now));
+        }
+        if let Some(nest) = slot.nest {
+            self.nest_slot_gone(nest, slot.worker);
         }
         let group = &mut self.groups[slot.group];
         group.slots -= 1;
