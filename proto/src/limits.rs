@@ -43,8 +43,9 @@ pub const QUEUED_CALLS_MAX: usize = 2_000_000;
 pub const QUEUED_BYTES_MAX: usize = 1 << 30;
 /// Unanswered calls of one client.
 pub const CLIENT_CALLS_MAX: usize = 1_000_000;
-/// Replies kept for one client that does not read.
-pub const OUTBOX_REPLIES_MAX: usize = 100_000;
+/// Replies kept for one client that does not read: as many as it may have calls, so that the answers
+/// to a burst of all of them wait for it, however fast they are there.
+pub const OUTBOX_REPLIES_MAX: usize = CLIENT_CALLS_MAX;
 /// Bytes of the replies kept for one client that does not read.
 pub const OUTBOX_BYTES_MAX: usize = 256 << 20;
 /// Frames of a return path in front of the delimiter.

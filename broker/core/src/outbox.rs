@@ -125,7 +125,8 @@ impl<M> Outbox<M> {
         if let Some((_, bytes)) = waiting.messages.pop_front() {
             waiting.bytes -= bytes;
             waiting.moved = now;
-            waiting.pause = PAUSE_MIN;
+            // Doubled when it blocks: a client that reads is tried again after the shortest pause.
+            waiting.pause = PAUSE_MIN / 2;
         }
         if waiting.messages.is_empty() {
             let at = waiting.retry_at;
@@ -198,9 +199,13 @@ mod tests {
         outbox.sent(at(1), C);
         assert_eq!(outbox.front(C).copied(), Some(2));
         outbox.blocked(at(1), C);
-        assert_eq!(outbox.next_due(), Some(at(3)));
-        assert_eq!(outbox.pop_due(at(3)), Some(C));
-        outbox.sent(at(3), C);
+        // It took one: it is tried again after the shortest pause, and after longer ones from then on.
+        assert_eq!(outbox.next_due(), Some(at(2)));
+        assert_eq!(outbox.pop_due(at(2)), Some(C));
+        outbox.blocked(at(2), C);
+        assert_eq!(outbox.next_due(), Some(at(4)));
+        assert_eq!(outbox.pop_due(at(4)), Some(C));
+        outbox.sent(at(4), C);
         assert!(outbox.is_empty() && !outbox.holds(C));
         assert_eq!(outbox.next_due(), None);
     }

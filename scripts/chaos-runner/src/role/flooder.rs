@@ -8,7 +8,7 @@ use muster_proto::socket::{
 use std::time::Duration;
 
 /// Longer than the broker needs for all of them on a busy machine.
-const WAIT: Duration = Duration::from_secs(120);
+const WAIT: Duration = Duration::from_secs(30);
 
 /// Sends `calls` calls of `nothing`, reads all answers, and says how many were results.
 pub fn run(endpoint: &str, calls: u64) -> anyhow::Result<()> {
