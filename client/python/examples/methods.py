@@ -32,3 +32,10 @@ class Calculator:
 
 
 calculator = Calculator()
+
+
+def count_slowly(n):
+    """Yield 0 to n - 1."""
+    for number in range(n):
+        yield number
+        time.sleep(0.01)

@@ -19,6 +19,9 @@ const HEADER_BYTES: usize = 36;
 const READ_BYTES: usize = 64 << 10;
 /// Attachments from this size on are written from where they are.
 const COPY_BYTES_MAX: usize = 32 << 10;
+/// From this size on an attachment is worth a wider pipe: fewer turns of reader and writer. Not
+/// before, for the system counts what all pipes of a user can hold.
+const LARGE_BYTES: usize = 1 << 20;
 /// A message from the child beyond this size means that the pipe is out of step.
 const MESSAGE_BYTES_MAX: usize = 2 * limits::MESSAGE_BYTES_MAX;
 
@@ -83,6 +86,8 @@ enum Part {
 /// This side's ends of the pipes.
 pub(crate) struct Pipe {
     writer: OwnedFd,
+    /// It holds more than pipes usually do.
+    is_wide: bool,
     reader: OwnedFd,
     /// What is still to be written, and how much of its first part has been.
     outgoing: VecDeque<Part>,
@@ -101,6 +106,7 @@ impl Pipe {
         set_nonblocking(&reader)?;
         Ok(Pipe {
             writer,
+            is_wide: false,
             reader,
             outgoing: VecDeque::new(),
             written: 0,
@@ -156,6 +162,11 @@ impl Pipe {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(body);
         for frame in attachments {
+            if frame.len() >= LARGE_BYTES && !self.is_wide {
+                // Where it can't be, it takes more turns.
+                let _ = rustix::pipe::fcntl_setpipe_size(&self.writer, LARGE_BYTES);
+                self.is_wide = true;
+            }
             if frame.len() <= COPY_BYTES_MAX {
                 self.copied().extend_from_slice(frame);
             } else {
@@ -248,9 +259,11 @@ impl Pipe {
     }
 
     fn make_room(&mut self, message_bytes: usize) {
-        self.incoming.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+        if self.start > 0 {
+            self.incoming.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
         let wanted = message_bytes.max(READ_BYTES);
         if wanted > self.incoming.len() || self.incoming.len() > 16 * wanted {
             self.incoming.resize(wanted.max(self.end), 0);

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -56,14 +57,21 @@ class Library:
     def __init__(self) -> None:
         self.setup: Packed | None = None
         self._by_hash: OrderedDict[str, Packed] = OrderedDict()
+        self._by_name: dict[tuple[str, str], Packed] = {}
         self._lock = threading.Lock()
 
     def pack(self, function: Callable[..., Any]) -> Packed:
         """Pickles a function. Raises `NotPicklable`.
 
         It is pickled at every call, for what it closes over may have changed; an equal pickle has an
-        equal hash, and is sent no second time.
+        equal hash, and is sent no second time. A function that is only named by its pickle is always
+        the same.
         """
+        reference = _reference(function)
+        if reference is not None:
+            known = self._by_name.get(reference)
+            if known is not None:
+                return known
         content = _dumps(function)
         hash = hashlib.blake2b(content, digest_size=16).hexdigest()
         with self._lock:
@@ -72,6 +80,10 @@ class Library:
                 packed = self._by_hash[hash] = Packed(hash, content, self.setup, sendings=-1)
                 if len(self._by_hash) > FUNCTIONS_MAX:
                     self._by_hash.popitem(last=False)
+                    self._by_name.clear()
+            # What is pickled by reference holds its name.
+            if reference is not None and reference[1].encode() in content and len(content) < 500:
+                self._by_name[reference] = packed
             return packed
 
 
@@ -219,6 +231,15 @@ def _restored(error: Exception) -> Exception:
 
     found = restore_pickled(error) if isinstance(error, CallError) else error
     return found if isinstance(found, Exception) else error
+
+
+def _reference(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """Module and name of a function that any process can import; None: it has to be sent itself."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not isinstance(module, str) or module == "__main__" or "." in name:
+        return None
+    home = sys.modules.get(module)
+    return (module, name) if getattr(home, name, None) is function else None
 
 
 def _dump_arguments(value: Any) -> list[Any]:

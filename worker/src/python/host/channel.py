@@ -48,6 +48,8 @@ FLUSH_NS = 1_000_000
 FLUSH_BYTES = 32 << 10
 
 BUFFER_BYTES = 64 << 10
+# From this size on a message is worth a wider pipe: fewer turns of reader and writer.
+LARGE_BYTES = 1 << 20
 
 
 class Call(NamedTuple):
@@ -61,7 +63,7 @@ class Call(NamedTuple):
     number: int
     method: str
     params: str
-    attachments: list[bytes]
+    attachments: list[Any]
 
 
 class Forked(BaseException):
@@ -85,6 +87,8 @@ class Channel:
         self._pending_since = 0
         self._lock = threading.Lock()
         self._owner = os.getpid()
+        # The pipe to the worker holds more than pipes usually do.
+        self._is_wide = False
 
     def receive(self) -> tuple[int, Call]:
         """Waits for the next message. Replies that are still held go out before it waits.
@@ -105,8 +109,8 @@ class Channel:
     def _read(self) -> tuple[int, Call]:
         self._fill(HEADER.size)
         header = HEADER.unpack_from(self._buffer, self._start)
-        length, kind, flags, attachments, serial, first, second, name_bytes, body_bytes, call = header
-        self._fill(4 + length)
+        _, kind, flags, attachments, serial, first, second, name_bytes, body_bytes, call = header
+        self._fill(HEADER.size + 4 * attachments + name_bytes + body_bytes)
         view = self._view
         at = self._start + HEADER.size
         sizes = struct.unpack_from(f"<{attachments}I", self._buffer, at) if attachments else ()
@@ -114,15 +118,32 @@ class Channel:
         name = str(view[at : at + name_bytes], "utf-8")
         at += name_bytes
         body = str(view[at : at + body_bytes], "utf-8")
-        at += body_bytes
-        frames = []
-        for size in sizes:
-            frames.append(bytes(view[at : at + size]))
-            at += size
-        self._start += 4 + length
+        self._start = at + body_bytes
+        frames = [self._take(size) for size in sizes]
         if len(self._buffer) > BUFFER_BYTES and self._start == self._end:
             self._resize(BUFFER_BYTES)
         return kind, Call(serial, flags, first, second, call, name, body, frames)
+
+    def _take(self, size: int) -> Any:
+        """The next bytes: large ones are read to where they stay, and can be written to."""
+        if size < BUFFER_BYTES:
+            self._fill(size)
+            frame: Any = bytes(self._view[self._start : self._start + size])
+            self._start += size
+            return frame
+        self.flush()
+        frame = bytearray(size)
+        rest = memoryview(frame)
+        there = min(self._end - self._start, size)
+        rest[:there] = self._view[self._start : self._start + there]
+        self._start += there
+        rest = rest[there:]
+        while rest:
+            count = self._reader.readinto(rest)
+            if not count:
+                raise EOFError
+            rest = rest[count:]
+        return frame
 
     def send(
         self,
@@ -173,6 +194,9 @@ class Channel:
 
     def _write(self, content: Any) -> None:
         rest = memoryview(content).cast("B")
+        if len(rest) >= LARGE_BYTES and not self._is_wide:
+            self._is_wide = True
+            widen(self._write_fd)
         while rest:
             rest = rest[os.write(self._write_fd, rest) :]
 
@@ -207,6 +231,16 @@ class Channel:
         self._lock = threading.Lock()
         os.close(self._write_fd)
         self._reader.close()
+
+
+def widen(fd: int) -> None:
+    """Lets a pipe hold as much as the system allows anybody, where it can be told."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), LARGE_BYTES)
+    except (ImportError, OSError):
+        pass
 
 
 def open_channel() -> Channel:

@@ -178,17 +178,17 @@ def as_literals(value: Any) -> Any:
     return value
 
 
-def restore(value: Any, attachments: list[bytes]) -> Any:
-    """Puts attachments where the parameters name them."""
+def restore(value: Any, attachments: list[Any], as_bytes: Callable[[Any], Any] = bytes) -> Any:
+    """Puts attachments where the parameters name them; `as_bytes` makes what stands for one."""
     if isinstance(value, list):
-        return [restore(item, attachments) for item in value]
+        return [restore(item, attachments, as_bytes) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1:
         ((key, inner),) = value.items()
         if key == FRAME:
             if type(inner) is int and 0 <= inner < len(attachments):
-                return attachments[inner]
+                return as_bytes(attachments[inner])
             came = len(attachments) or "none"
             raise InvalidParams(f"attachment {inner!r} is missing: {came} came with the call")
         if key == BASE64 and isinstance(inner, str):
@@ -200,16 +200,20 @@ def restore(value: Any, attachments: list[bytes]) -> Any:
             value = inner
     elif ARRAY in value:
         return restore_array(value, attachments)
-    return {key: restore(item, attachments) for key, item in value.items()}
+    return {key: restore(item, attachments, as_bytes) for key, item in value.items()}
 
 
-def restore_array(value: dict[str, Any], attachments: list[bytes]) -> Any:
+def as_it_is(attachment: Any) -> Any:
+    return attachment
+
+
+def restore_array(value: dict[str, Any], attachments: list[Any]) -> Any:
     """An array from its bytes, its type and its shape, as the Python package sends it."""
     try:
         import numpy
     except ImportError:
         raise InvalidParams("an array came, and this interpreter has no numpy") from None
-    content = restore(value[ARRAY], attachments)
+    content = restore(value[ARRAY], attachments, as_it_is)
     descr = value.get("dtype")
     if isinstance(descr, list):
         descr = [tuple(tuple(part) if isinstance(part, list) else part for part in field) for field in descr]
@@ -224,14 +228,14 @@ def restore_array(value: dict[str, Any], attachments: list[bytes]) -> Any:
 scan_once: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-def decode(text: str, attachments: list[bytes]) -> Any:
+def decode(text: str, attachments: list[Any], as_bytes: Callable[[Any], Any] = bytes) -> Any:
     """Parameters from JSON, which the broker has checked already."""
     try:
         value, _ = scan_once(text, 0)
     except (ValueError, StopIteration, RecursionError) as error:
         raise InvalidParams(str(error) or "no JSON") from None
     if '"$' in text:
-        return restore(value, attachments)
+        return restore(value, attachments, as_bytes)
     return value
 
 

@@ -34,7 +34,7 @@ from muster_host.channel import (
     Forked,
     open_channel,
 )
-from muster_host.codec import Encoder, decode, to_utf8
+from muster_host.codec import Encoder, as_it_is, decode, to_utf8
 from muster_host.failure import InvalidParams, ItemTimeout, Origin, describe_failure
 from muster_host.output import divert, stand_before
 from muster_host.settle import collect, is_pending, settle, values
@@ -91,7 +91,8 @@ class Host:
             if call.items:
                 body, items = self.run_chunk(function, call)
             else:
-                params: Any = decode(call.params, call.attachments) if call.params else []
+                as_bytes = as_it_is if call.method == shipped.METHOD else bytes
+                params: Any = decode(call.params, call.attachments, as_bytes) if call.params else []
                 if call.flags & WANTS_STREAM:
                     result = current.stream(function, params)
                 elif type(params) is list:
