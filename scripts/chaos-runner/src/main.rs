@@ -200,6 +200,7 @@ fn report(
     let seconds = start.elapsed().as_secs_f64();
     let whole_after = whole(&mut cluster, plan)?;
     let left_over = cluster.stop()?;
+    let verdict = check::folder(folder)?;
     let (retried, ran_twice) = report::repeats(&storm, &starts::read(folder)?);
     let mut redispatch = Vec::new();
     for (kind, count) in [
@@ -220,7 +221,7 @@ fn report(
         seed: args.seed,
         seconds,
         faults,
-        verdict: check::folder(folder)?,
+        verdict,
         retried,
         ran_twice,
         whole_after_s: whole_after.as_secs_f64(),
