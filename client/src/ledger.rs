@@ -93,6 +93,7 @@ impl Ledger {
         self.entries.is_empty()
     }
 
+    /// The last first: cancelled in this order, what waits is gone before a slot is free for it.
     pub(crate) fn ids_of_group(&self, group: u64) -> Vec<u64> {
         let mut ids: Vec<_> = self
             .entries
@@ -100,7 +101,7 @@ impl Ledger {
             .filter(|entry| entry.group == group)
             .map(|entry| entry.id)
             .collect();
-        ids.sort_unstable();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
         ids
     }
 

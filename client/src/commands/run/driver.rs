@@ -319,7 +319,8 @@ impl<'a> Run<'a> {
             .values()
             .filter_map(|job| job.call.clone())
             .collect();
-        calls.iter().for_each(Pending::cancel);
+        // The last first: what waits is gone before a slot gets free for it.
+        calls.iter().rev().for_each(Pending::cancel);
         let deadline = Instant::now() + CANCEL_TIMEOUT;
         for call in calls {
             let _ = call.wait_timeout(deadline.saturating_duration_since(Instant::now()));
