@@ -7,12 +7,14 @@
 
 #![allow(unsafe_code)]
 
+use crate::descendants;
 use muster_proto::limits;
 use muster_proto::worker::SlotLost;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, waitid};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
@@ -24,6 +26,8 @@ pub(crate) struct Child {
     /// Readable once the child has ended, whoever else holds its pipes.
     pidfd: OwnedFd,
     status: Option<ExitStatus>,
+    /// What it and all it starts have in their environment.
+    mark: String,
 }
 
 /// How a child ended.
@@ -38,6 +42,7 @@ impl Child {
     pub fn spawn(command: &mut Command) -> io::Result<Child> {
         let parent = rustix::process::getpid();
         let files_max = files_max_at_start();
+        let mark = descendants::mark(command);
         command.process_group(0);
         // SAFETY: between fork and exec the closure makes system calls alone: it takes no lock and
         // allocates nothing.
@@ -63,6 +68,7 @@ impl Child {
                 pid,
                 pidfd,
                 status: None,
+                mark,
             }),
             Err(error) => {
                 let _ = process.kill();
@@ -114,6 +120,13 @@ impl Child {
             },
             Ended::of,
         )
+    }
+
+    /// Ends what it started and what left its group. It takes a look at every process of the
+    /// machine, so it is for children that serve long.
+    pub fn end_descendants(&mut self) {
+        self.kill();
+        descendants::end_marked(&self.mark);
     }
 
     /// The group is hit first: until its leader is reaped the kernel gives its number to no other.
@@ -228,6 +241,15 @@ impl Output {
     pub fn tail(&self) -> String {
         String::from_utf8_lossy(&self.tail).into_owned()
     }
+}
+
+/// This program, to be started once more. Its file may have been replaced since the start; the
+/// process still knows its own.
+pub(crate) fn own_program() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
 /// Reading and writing return at once from now on.

@@ -60,6 +60,12 @@ pub enum Hidden {
         /// Its name, for those who list processes.
         name: String,
     },
+    /// What waits for a worker to end and ends what it leaves behind.
+    #[command(hide = true)]
+    Guard {
+        /// The worker's name, for those who list processes.
+        name: String,
+    },
 }
 
 /// The flags.
@@ -128,15 +134,40 @@ pub struct WorkerArgs {
     #[arg(long, conflicts_with = "plain")]
     pub allow_apply: bool,
 
-    /// Offer a command; {} takes the parameters. Run without a shell; can be given more than once.
+    /// Replace a Python process after this many calls, or items of a map, between two calls.
+    #[arg(long, value_name = "CALLS", env = "MUSTER_RECYCLE")]
+    pub recycle: Option<u32>,
+
+    /// Offer a command; {} takes the parameters. Run without a shell, unless --shell is there; can be
+    /// given more than once.
     #[arg(long = "command", value_name = "NAME=COMMAND")]
     pub commands: Vec<String>,
     /// Commands get their first parameter on standard input.
     #[arg(long)]
     pub stdin: bool,
+    /// Commands are lines for /bin/sh; {} stands for "$@", so that no parameter is read as shell.
+    #[arg(long)]
+    pub shell: bool,
     /// Commands write JSON.
     #[arg(long)]
     pub command_json: bool,
+
+    /// Run programs that clients name (`muster run`): whoever may call can run anything here.
+    #[arg(long, env = "MUSTER_ALLOW_RUN")]
+    pub allow_run: bool,
+
+    /// How much memory, such as 512M, a Python process or a command may have with all that it started;
+    /// beyond it is ended. Resident memory is looked at 20 times a second.
+    #[arg(long, value_name = "SIZE", env = "MUSTER_MEMORY_MAX")]
+    pub memory_max: Option<String>,
+    /// Give Python processes and commands only a few environment variables, not all of the worker's:
+    /// PATH, HOME, USER, LOGNAME, SHELL, LANG, LANGUAGE, LC_*, TZ, TMPDIR, XDG_RUNTIME_DIR,
+    /// XDG_STATE_HOME, MUSTER_*.
+    #[arg(long, env = "MUSTER_CLEAN_ENV")]
+    pub clean_env: bool,
+    /// With --clean-env: this one, too (or all that begin so: AWS_*); can be given more than once.
+    #[arg(long, value_name = "NAME")]
+    pub keep_env: Vec<String>,
 
     /// Offer the built-in functions, too.
     #[arg(long)]

@@ -1,31 +1,37 @@
-//! Shell commands as functions: a process for each call, without a shell.
+//! Shell commands as functions: a process for each call, without a shell unless one is asked for.
 //!
 //! The template is split like a shell line. `{}` takes the parameters, one argument each; without
 //! one they are appended. Standard output without its last newline is the result.
 
+mod process;
+mod run;
+mod shell;
+
+pub(crate) use run::RunFunction;
+
 use crate::call_error::{CallError, json_reason};
-use crate::child::{Child, Ended, Output, set_nonblocking};
+use crate::child_rules::ChildRules;
 use crate::context::CallContext;
-use muster_proto::limits;
-use muster_proto::socket::{Interest, PollItem, Wake, poll};
+use muster_proto::socket::Wake;
 use muster_proto::worker::{Method, Param};
+use process::{Finished, Process};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Where the parameters go.
 const PLACE: &str = "{}";
 
-/// How standard input and output are used, for all commands of a worker.
+/// How all commands of a worker are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandModes {
     /// The first parameter goes to standard input.
     pub stdin: bool,
     /// Standard output is JSON.
     pub json: bool,
+    /// Templates are lines for a shell.
+    pub shell: bool,
 }
 
 /// A command on offer.
@@ -33,6 +39,7 @@ pub struct CommandModes {
 pub(crate) struct CommandFunction {
     template: Vec<String>,
     modes: CommandModes,
+    rules: ChildRules,
 }
 
 /// Why a command cannot be offered.
@@ -47,6 +54,11 @@ pub enum CommandError {
     /// There is no program.
     #[error("method {0} names no program")]
     Empty(String),
+    /// A shell would read the parameters as part of its line.
+    #[error(
+        "command `{0}`: {PLACE} stands in quotes; leave them out, every parameter is a word of its own"
+    )]
+    QuotedPlace(String),
 }
 
 impl CommandFunction {
@@ -54,13 +66,20 @@ impl CommandFunction {
     ///
     /// # Errors
     /// [`CommandError`] when it is none.
-    pub fn parse(text: &str, modes: CommandModes) -> Result<(Method, Self), CommandError> {
+    pub fn parse(
+        text: &str,
+        modes: CommandModes,
+        rules: &ChildRules,
+    ) -> Result<(Method, Self), CommandError> {
         let (name, line) = text
             .split_once('=')
             .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| CommandError::NoName(text.to_owned()))?;
-        let template =
-            shlex::split(line).ok_or_else(|| CommandError::OpenQuote(line.to_owned()))?;
+        let template = if modes.shell {
+            shell::template(line)?
+        } else {
+            shlex::split(line).ok_or_else(|| CommandError::OpenQuote(line.to_owned()))?
+        };
         if template.is_empty() {
             return Err(CommandError::Empty(name.to_owned()));
         }
@@ -84,7 +103,12 @@ impl CommandFunction {
             once: false,
             chunks: false,
         };
-        Ok((method, CommandFunction { template, modes }))
+        let function = CommandFunction {
+            template,
+            modes,
+            rules: rules.clone(),
+        };
+        Ok((method, function))
     }
 
     /// Runs the command for one call and appends its result as JSON. `wake` ends the wait early
@@ -103,24 +127,16 @@ impl CommandFunction {
     ) -> Result<(), CallError> {
         let (input, words) = self.words(params, context)?;
         let mut command = Command::new(&words[0]);
-        command
-            .args(&words[1..])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command.stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
-        let child = Child::spawn(&mut command)
+        command.args(&words[1..]);
+        self.rules.apply(&mut command);
+        let process = Process::start(&mut command, &self.rules, input, false)
             .map_err(|error| CallError::failed("OSError", format!("{}: {error}", words[0])))?;
-        let mut run = Run::new(child, input.unwrap_or_default())
-            .map_err(|error| CallError::failed("OSError", error.to_string()))?;
-        let ended = run.wait(wake, &|| context.cancel.is_set() || is_stopped())?;
-        if ended.exit_code != Some(0) {
-            return Err(failed_exit(ended, &run.output.tail()));
+        let is_cancelled = || context.cancel.is_set() || is_stopped();
+        let finished = process.finish(wake, &is_cancelled)?;
+        if finished.ended.exit_code != Some(0) {
+            return Err(failed_exit(&finished));
         }
-        self.write_result(run.stdout_bytes, context, out)
+        self.write_result(finished.stdout, context, out)
     }
 
     /// What goes to standard input, and the words of the command.
@@ -147,7 +163,7 @@ impl CommandFunction {
         let mut words = Vec::with_capacity(self.template.len() + args.len());
         let mut is_placed = false;
         for word in &self.template {
-            if word.contains(PLACE) {
+            if word.contains(PLACE) && !self.modes.shell {
                 is_placed = true;
                 words.extend(args.iter().map(|arg| word.replace(PLACE, arg)));
             } else {
@@ -214,121 +230,14 @@ fn argument(at: usize, value: Value) -> Result<String, CallError> {
     Ok(text)
 }
 
-fn failed_exit(ended: Ended, stderr: &str) -> CallError {
-    let stderr = stderr.trim_end();
-    let message = if stderr.is_empty() {
-        ended.to_string()
-    } else {
-        format!("{ended}: {stderr}")
-    };
-    CallError::failed("CommandFailed", message)
-}
-
-/// One process under way.
-struct Run {
-    child: Child,
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-    input: Vec<u8>,
-    written: usize,
-    stdout_bytes: Vec<u8>,
-    output: Output,
-}
-
-impl Run {
-    fn new(mut child: Child, input: Vec<u8>) -> io::Result<Self> {
-        let (stdin, stdout, stderr) = child.pipes();
-        for pipe in [&stdin, &stdout, &stderr].into_iter().flatten() {
-            set_nonblocking(pipe)?;
-        }
-        Ok(Run {
-            child,
-            stdin,
-            stdout,
-            stderr,
-            input,
-            written: 0,
-            stdout_bytes: Vec::new(),
-            output: Output::default(),
-        })
-    }
-
-    /// Feeds and drains it until it has ended. A process it left behind may still hold its output:
-    /// that is not waited for, and ends with the group.
-    fn wait(&mut self, wake: &Wake, is_cancelled: &dyn Fn() -> bool) -> Result<Ended, CallError> {
-        loop {
-            if is_cancelled() {
-                return Err(CallError::Cancelled);
-            }
-            let has_ended = self.child.try_wait();
-            self.write_input();
-            self.read_output()?;
-            if let Some(ended) = has_ended {
-                return Ok(ended);
-            }
-            let mut items = Vec::with_capacity(5);
-            items.push(PollItem::fd(&self.child, Interest::Read));
-            items.push(PollItem::fd(wake, Interest::Read));
-            items.extend(
-                self.stdin
-                    .iter()
-                    .map(|pipe| PollItem::fd(pipe, Interest::Write)),
-            );
-            let outputs = self.stdout.iter().chain(&self.stderr);
-            items.extend(outputs.map(|pipe| PollItem::fd(pipe, Interest::Read)));
-            poll(&mut items, None)
-                .map_err(|error| CallError::failed("OSError", error.to_string()))?;
-            wake.drain();
-        }
-    }
-
-    fn write_input(&mut self) {
-        let Some(stdin) = &self.stdin else { return };
-        while self.written < self.input.len() {
-            match rustix::io::write(stdin, &self.input[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
-                // It does not read on, which is its right: `head` does so.
-                Err(_) => break,
-            }
-        }
-        self.stdin = None;
-    }
-
-    fn read_output(&mut self) -> Result<(), CallError> {
-        if let Some(stderr) = &self.stderr
-            && !self
-                .output
-                .read(stderr, |line| log::debug!("command output: {line}"))
-        {
-            self.stderr = None;
-        }
-        let Some(stdout) = &self.stdout else {
-            return Ok(());
-        };
-        let mut buffer = [0; 32 << 10];
-        loop {
-            match rustix::io::read(stdout, &mut buffer) {
-                Ok(0) => {
-                    self.stdout = None;
-                    return Ok(());
-                }
-                Ok(count) => self.stdout_bytes.extend_from_slice(&buffer[..count]),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return Ok(()),
-            }
-            let (size, max) = (self.stdout_bytes.len(), limits::BODY_BYTES_MAX);
-            if size > max {
-                return Err(CallError::TooLarge {
-                    what: "output_bytes",
-                    size,
-                    max,
-                });
-            }
-        }
-    }
+fn failed_exit(finished: &Finished) -> CallError {
+    let parts = [
+        finished.ended.to_string(),
+        finished.reason.clone().unwrap_or_default(),
+        finished.stderr_tail.trim_end().to_owned(),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    CallError::failed("CommandFailed", parts.join(": "))
 }
 
 #[cfg(test)]
@@ -343,7 +252,8 @@ mod tests {
         params: &str,
         context: &CallContext<'_>,
     ) -> Result<String, CallError> {
-        let (_, function) = CommandFunction::parse(&format!("c={line}"), modes).unwrap();
+        let (_, function) =
+            CommandFunction::parse(&format!("c={line}"), modes, &ChildRules::default()).unwrap();
         let wake = Wake::new().unwrap();
         let mut out = Vec::new();
         function.run(params, context, &wake, &|| false, &mut out)?;
@@ -386,6 +296,42 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_line_gets_parameters_as_words_it_does_not_read() {
+        let cancel = CancelFlag::default();
+        let context = CallContext::new("c", &cancel);
+        let modes = CommandModes {
+            shell: true,
+            ..CommandModes::default()
+        };
+        let params = r#"["a b","$(touch /tmp/x);`id`","'\"; exit 3 #"]"#;
+        let shell = |line| run_in(line, modes, params, &context);
+        assert_eq!(
+            shell("printf '%s|' {} | tr a-z A-Z").unwrap(),
+            r#""A B|$(TOUCH /TMP/X);`ID`|'\"; EXIT 3 #|""#
+        );
+        assert_eq!(shell("printf '%s\\n' {} | wc -l").unwrap(), r#""3""#);
+        assert_eq!(shell("printf '[%s]'").unwrap().matches('[').count(), 3);
+    }
+
+    #[test]
+    fn a_command_beyond_its_memory_is_ended() {
+        let cancel = CancelFlag::default();
+        let rules = ChildRules {
+            memory_bytes_max: Some(32 << 20),
+            ..ChildRules::default()
+        };
+        let line = "c=sh -c 'head -c 200000000 /dev/zero | tail -c 190000000; sleep 1000'";
+        let (_, function) = CommandFunction::parse(line, CommandModes::default(), &rules).unwrap();
+        let wake = Wake::new().unwrap();
+        let context = CallContext::new("c", &cancel);
+        let mut out = Vec::new();
+        let error = function
+            .run("", &context, &wake, &|| false, &mut out)
+            .unwrap_err();
+        assert!(error.to_string().contains("--memory-max"), "{error}");
+    }
+
+    #[test]
     fn another_exit_than_zero_is_a_failure_with_its_stderr() {
         let error = run("sh -c 'echo oops >&2; exit 3'", "").unwrap_err();
         assert_eq!(error.to_string(), "CommandFailed: exit code 3: oops");
@@ -408,7 +354,7 @@ mod tests {
         };
         let modes = CommandModes {
             stdin: true,
-            json: false,
+            ..CommandModes::default()
         };
         assert_eq!(
             run_in("wc -w", modes, r#"["one two three"]"#, &context).unwrap(),
@@ -435,8 +381,8 @@ mod tests {
         let cancel = CancelFlag::default();
         let context = CallContext::new("c", &cancel);
         let modes = CommandModes {
-            stdin: false,
             json: true,
+            ..CommandModes::default()
         };
         assert_eq!(
             run_in("echo", modes, r#"["{\"a\": [1.50]}"]"#, &context).unwrap(),
@@ -471,7 +417,10 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_commands_are_refused() {
-        let parse = |text| CommandFunction::parse(text, CommandModes::default()).unwrap_err();
+        let parse = |text| {
+            let rules = ChildRules::default();
+            CommandFunction::parse(text, CommandModes::default(), &rules).unwrap_err()
+        };
         assert_eq!(parse("wc"), CommandError::NoName("wc".into()));
         assert_eq!(parse("=wc"), CommandError::NoName("=wc".into()));
         assert_eq!(parse("c='a"), CommandError::OpenQuote("'a".into()));

@@ -3,7 +3,9 @@
 use crate::cli::WorkerArgs;
 use muster_proto::limits;
 use muster_worker::program::Settings;
-use muster_worker::{BrokerAddress, CommandModes, PythonSource, RepServers};
+use muster_worker::{
+    BrokerAddress, ChildRules, CommandModes, Environment, PythonSource, RepServers,
+};
 use std::time::Duration;
 
 /// A flag that makes no sense.
@@ -56,14 +58,41 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
             return wrong("--init", "there is no --python it could prepare".into());
         }
     }
-    if args.commands.is_empty() && (args.stdin || args.command_json) {
-        let flag = if args.stdin {
-            "--stdin"
-        } else {
-            "--command-json"
-        };
+    let of_commands = [
+        (args.stdin, "--stdin"),
+        (args.command_json, "--command-json"),
+        (args.shell, "--shell"),
+    ];
+    if let Some(&(_, flag)) = of_commands.iter().find(|(is_set, _)| *is_set)
+        && args.commands.is_empty()
+    {
         return wrong(flag, "there is no --command it could be for".into());
     }
+    if args.allow_run && !args.plain.is_empty() {
+        let reason = "not with --plain: any client of that broker could run anything here";
+        return wrong("--allow-run", reason.into());
+    }
+    let memory_bytes_max = match args.memory_max.as_deref().map(bytes).transpose() {
+        Ok(bytes) => bytes,
+        Err(reason) => return wrong("--memory-max", reason),
+    };
+    if args.recycle.is_some() && args.python.is_empty() && !args.allow_apply {
+        return wrong("--recycle", "there is no --python child to replace".into());
+    }
+    if args.recycle == Some(0) {
+        return wrong("--recycle", "0 calls are none".into());
+    }
+    if !args.keep_env.is_empty() && !args.clean_env {
+        return wrong("--keep-env", "without --clean-env all is kept".into());
+    }
+    let rules = ChildRules {
+        environment: match args.clean_env {
+            true => Environment::Listed(args.keep_env),
+            false => Environment::Parents,
+        },
+        memory_bytes_max,
+    };
+    let cluster = args.cluster.clone();
     let address = match (args.connect, args.connection) {
         (Some(frontend), _) => BrokerAddress::Frontend(frontend),
         (None, Some(file)) => BrokerAddress::File(file),
@@ -84,7 +113,8 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         args.builtin = false;
     }
     let has_python = !args.python.is_empty() || args.allow_apply;
-    let builtin = args.builtin || (!has_python && args.commands.is_empty() && rep.is_none());
+    let is_bare = !has_python && args.commands.is_empty() && rep.is_none() && !args.allow_run;
+    let builtin = args.builtin || is_bare;
     let python = has_python.then_some(PythonSource {
         modules: args.python,
         prefix: args.prefix,
@@ -92,9 +122,12 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         init: args.init,
         allow_apply: args.allow_apply,
         environ: environ_of(&address),
+        rules: rules.clone(),
+        recycle_calls: args.recycle,
     });
     Ok(Settings {
         address,
+        cluster,
         slots: args.slots,
         name: args.name,
         builtin,
@@ -103,7 +136,10 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         modes: CommandModes {
             stdin: args.stdin,
             json: args.command_json,
+            shell: args.shell,
         },
+        allow_run: args.allow_run,
+        rules,
         once: args.once,
         plain: args.plain,
         rep,
@@ -133,6 +169,29 @@ fn environ_of(address: &BrokerAddress) -> Vec<(String, String)> {
     pairs.into_iter().map(own).collect()
 }
 
+/// A size such as `512M` or `1.5G`; a number alone is in bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        _ => return Err(format!("{text} has no unit of K, M, G or T")),
+    };
+    let number: f64 = digits
+        .trim_end()
+        .parse()
+        .map_err(|_| format!("{text} is no size, such as 512M"))?;
+    let bytes = number * f64::from(2u32).powi(unit);
+    if !(1024.0 * 1024.0..1e18).contains(&bytes) {
+        return Err(format!("{text} is not from 1M on"));
+    }
+    Ok(bytes as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_units_of_1024() {
+        for (text, size) in [
+            ("1048576", 1 << 20),
+            ("1.5g", 3 << 29),
+            ("64 MiB", 64 << 20),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+    }
+
+    #[test]
     fn complaints_name_their_flag() {
         for (flags, flag) in [
             (&["-n", "0"][..], "--slots"),
@@ -165,6 +235,13 @@ mod tests {
             (&["--grace=-1"], "--grace"),
             (&["--prefix", "x."], "--prefix"),
             (&["--stdin"], "--stdin"),
+            (&["--shell"], "--shell"),
+            (&["--memory-max", "12X"], "--memory-max"),
+            (&["--memory-max=-1G"], "--memory-max"),
+            (&["--recycle", "5"], "--recycle"),
+            (&["--recycle", "0", "--python", "a"], "--recycle"),
+            (&["--keep-env", "A"], "--keep-env"),
+            (&["--allow-run", "--plain", "tcp://h:1"], "--allow-run"),
             (&["--rep", "5555"], "--rep"),
             (&["--init", "a:b"], "--init"),
             (&["--init", "a", "--python", "a"], "--init"),

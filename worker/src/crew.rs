@@ -23,6 +23,8 @@ pub(crate) struct Crew {
     pub plain: Vec<String>,
     /// The stock servers that run the calls, one behind each slot; empty: the slots do.
     pub rep: Option<RepServers>,
+    /// What the program was asked for, as slot processes and reloads need it.
+    pub program: Option<Box<SlotProgram>>,
     pub placement: Placement,
 }
 
@@ -31,7 +33,7 @@ pub(crate) enum Placement {
     /// In this process.
     Threads,
     /// In processes of their own, so that each can be killed and replaced alone.
-    Processes(Box<SlotProgram>),
+    Processes,
 }
 
 /// Why a slot could not be started.
@@ -67,12 +69,12 @@ impl Crew {
         ended: &Wake,
         first_child: Option<Python>,
     ) -> Result<SlotHandle, SlotError> {
-        match &self.placement {
-            Placement::Processes(program) => {
+        match (&self.placement, &self.program) {
+            (Placement::Processes, Some(program)) => {
                 let process = SlotProcess::start(program, number, self.label(number))?;
                 Ok(SlotHandle::Process(Box::new(process)))
             }
-            Placement::Threads => {
+            (Placement::Threads, _) | (_, None) => {
                 let desk = Arc::new(Desk::new()?);
                 let spec = self.spec(number, Arc::clone(&desk), first_child);
                 let run = self.slot_loop(context.clone(), spec)?;

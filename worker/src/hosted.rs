@@ -5,7 +5,7 @@
 
 use crate::crew::{Crew, Placement};
 use crate::program::{ProgramError, registry_of};
-use crate::slot::{Cancel, Desk, Phase};
+use crate::slot::{Cancel, Desk, Phase, ReloadOrder};
 use crate::slot_orders::{Order, Report};
 use muster_proto::socket::{Context, Interest, PollItem, poll};
 use rustix::process::{Signal, getpid, kill_process};
@@ -33,6 +33,7 @@ pub(crate) fn run() -> Result<(), ProgramError> {
         python: program.python,
         plain: program.plain,
         rep: None,
+        program: None,
         placement: Placement::Threads,
     };
     let context = Context::new(1)?;
@@ -104,6 +105,16 @@ impl Orders {
                 }
                 self.cancelled.push(seq);
             }
+            Order::Reload(program) => match registry_of(&program) {
+                Ok(registry) => desk.order_reload(ReloadOrder {
+                    registry: Arc::new(registry),
+                    done: Box::new(|is_done| report(Report::Reloaded(is_done))),
+                }),
+                Err(error) => {
+                    log::error!("it goes on as before: {error}");
+                    report(Report::Reloaded(false));
+                }
+            },
             Order::Drain => desk.order_end(Phase::Drain),
         }
     }

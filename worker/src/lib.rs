@@ -28,13 +28,16 @@ mod builtin;
 mod call_error;
 mod cancel;
 mod child;
+mod child_rules;
 mod chunk;
 mod command;
 mod context;
 mod control;
 mod crew;
+mod descendants;
 mod hosted;
 mod link;
+mod log_file;
 mod memory;
 mod native;
 mod params;
@@ -57,9 +60,13 @@ pub use answer::{Answer, Json};
 pub use attachment::Attachment;
 pub use call_error::CallError;
 #[doc(hidden)]
+pub use child_rules::{ChildRules, Environment};
+#[doc(hidden)]
 pub use command::{CommandError, CommandModes};
 pub use context::CallContext;
 pub use crew::SlotError;
+#[doc(hidden)]
+pub use log_file::ToFile;
 pub use native::{Callable, ContextCallable};
 pub use params::{Arguments, Params};
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod logging;
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
     }
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
+    logging::init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,6 +34,10 @@ fn run() -> anyhow::Result<()> {
     let cli = Cli::read()?;
     match cli.command {
         Some(Hidden::Slot { .. }) => Ok(program::run_slot()?),
+        Some(Hidden::Guard { .. }) => {
+            program::run_guard();
+            Ok(())
+        }
         None => serve(cli),
     }
 }

@@ -16,6 +16,7 @@ use muster_proto::rpc::{Body, CallView, RpcError, error_reply, read, result_repl
 use muster_proto::socket::{
     Context, Frame, Interest, Kind, PollItem, Profile, Socket, SocketError, poll,
 };
+use muster_proto::worker::SlotLost;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,19 +72,19 @@ impl PlainSlot {
         while self.desk.phase() == Phase::Serve {
             self.revive();
             // Without its child the slot takes nothing: other workers of the broker shall.
-            let child_due = self.keeper.as_ref().and_then(Keeper::due);
-            if child_due.is_none() && self.socket.recv_into(&mut frames)? {
+            let is_down = self.keeper.as_ref().is_some_and(Keeper::is_down);
+            let due = self.keeper.as_ref().and_then(Keeper::due);
+            if !is_down && self.socket.recv_into(&mut frames)? {
                 let mut reply = self.answer(&frames);
                 let _ = self.socket.send_frames(&mut reply)?;
                 continue;
             }
-            let calls = if child_due.is_none() {
-                Interest::Read
-            } else {
+            let calls = if is_down {
                 Interest::Nothing
+            } else {
+                Interest::Read
             };
-            let timeout = child_due.map(|due| due.saturating_duration_since(Instant::now()));
-            self.wait(calls, timeout)?;
+            self.wait(calls, due)?;
             self.heed_child();
         }
         if self.desk.phase() == Phase::Drain {
@@ -94,6 +95,9 @@ impl PlainSlot {
 
     fn revive(&mut self) {
         if let Some(keeper) = &mut self.keeper {
+            if keeper.is_spent() {
+                keeper.replace();
+            }
             let desk = &self.desk;
             keeper.revive(&self.origin, &desk.wake, || desk.phase() != Phase::Serve);
         }
@@ -101,13 +105,15 @@ impl PlainSlot {
 
     fn heed_child(&mut self) {
         if let Some(keeper) = &mut self.keeper
+            && keeper.look_at_memory(false).is_none()
             && keeper.python().is_some_and(|python| python.next().is_err())
         {
             keeper.lost();
         }
     }
 
-    fn wait(&mut self, calls: Interest, timeout: Option<Duration>) -> Result<(), SocketError> {
+    fn wait(&mut self, calls: Interest, due: Option<Instant>) -> Result<(), SocketError> {
+        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         let mut items = Vec::with_capacity(6);
         if let Some(python) = self.keeper.as_ref().and_then(Keeper::python_ref) {
             items.extend(python.poll_items(true));
@@ -230,6 +236,18 @@ impl PlainSlot {
                     let is_stopped = || self.desk.is_stopped();
                     command.run(params, &context, &self.desk.wake, &is_stopped, &mut result)
                 }
+                Runs::Run(run) => {
+                    let is_stopped = || self.desk.is_stopped();
+                    let wake = &self.desk.wake;
+                    run.run(
+                        params,
+                        &context,
+                        &self.origin,
+                        wake,
+                        &is_stopped,
+                        &mut result,
+                    )
+                }
                 Runs::Python | Runs::Rep => unreachable!("not in a plain slot"),
             })
             .map_err(|error| error.to_rpc(&self.origin))?;
@@ -251,9 +269,19 @@ impl PlainSlot {
             return Err(gone("the Python child is being replaced".into()));
         };
         python.push_call(head, method, params.as_bytes(), attachments);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.give(1);
+        }
         loop {
             if self.desk.is_stopped() {
                 return Err(gone("the worker stops".into()));
+            }
+            let lost = self
+                .keeper
+                .as_mut()
+                .and_then(|keeper| keeper.look_at_memory(true));
+            if let Some(lost) = lost {
+                return Err(self.lost_call(&lost));
             }
             let Some(python) = self.keeper.as_mut().and_then(Keeper::python) else {
                 return Err(gone("the Python child is gone".into()));
@@ -272,9 +300,11 @@ impl PlainSlot {
                         RpcError::new(Code::InternalError)
                     }));
                 }
-                Ok(None) => self
-                    .wait(Interest::Nothing, None)
-                    .map_err(|error| gone(error.to_string()))?,
+                Ok(None) => {
+                    let due = self.keeper.as_ref().and_then(Keeper::due);
+                    self.wait(Interest::Nothing, due)
+                        .map_err(|error| gone(error.to_string()))?;
+                }
                 Err(_) => return Err(self.lose_child()),
             }
         }
@@ -285,12 +315,17 @@ impl PlainSlot {
             return RpcError::new(Code::WorkerLost);
         };
         let lost = keeper.lost();
+        self.lost_call(&lost)
+    }
+
+    fn lost_call(&self, lost: &SlotLost) -> RpcError {
         let attempt = serde_json::json!({
             "worker": self.origin.worker,
             "host": self.origin.host,
             "pid": lost.pid,
             "exit_code": lost.exit_code,
             "signal": lost.signal,
+            "out_of_memory": lost.out_of_memory,
             "stderr_tail": lost.stderr_tail,
         });
         RpcError::new(Code::WorkerLost).data(&serde_json::json!({ "attempts": [attempt] }))

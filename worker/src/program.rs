@@ -3,8 +3,11 @@
 
 use crate::address::{BrokerAddress, Finder};
 use crate::builtin;
-use crate::command::{CommandError, CommandFunction, CommandModes};
+use crate::child_rules::ChildRules;
+use crate::command::{CommandError, CommandFunction, CommandModes, RunFunction};
 use crate::crew::{Crew, Placement, SlotError};
+use crate::descendants::Guard;
+use crate::log_file;
 use crate::python::{self, Python, StartError};
 use crate::registry::{Registry, RegistryError, Runs};
 use crate::rep::RepServers;
@@ -23,6 +26,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Where the broker is.
     pub address: BrokerAddress,
+    /// The cluster whose state directory has the log.
+    pub cluster: String,
     /// How many slots; `None`: one for each core.
     pub slots: Option<u32>,
     /// The worker's name; `None`: host and process.
@@ -35,6 +40,10 @@ pub struct Settings {
     pub commands: Vec<String>,
     /// How commands are run.
     pub modes: CommandModes,
+    /// Whether to run commands of clients.
+    pub allow_run: bool,
+    /// What holds for the children.
+    pub rules: ChildRules,
     /// Patterns of methods that must not run twice.
     pub once: Vec<String>,
     /// Endpoints of stock brokers; empty: a Muster broker.
@@ -92,14 +101,22 @@ pub fn stopper() -> Result<Stopper, ProgramError> {
 pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
     let host = host_name();
     let name = settings.name.clone().unwrap_or_else(|| name_default(&host));
+    match log_file::open(&settings.cluster, &name) {
+        Ok(Some(path)) => log::debug!("worker={name}: the log is {}", path.display()),
+        Ok(None) => log::debug!("worker={name}: no place for a log file"),
+        Err(error) => log::warn!("worker={name}: no log file: {error}"),
+    }
     let mut program = SlotProgram {
         worker: name.clone(),
         host: host.clone(),
         builtin: settings.builtin,
         commands: settings.commands,
         modes: settings.modes,
+        allow_run: settings.allow_run,
+        rules: settings.rules,
         python: settings.python.clone(),
         python_methods: Vec::new(),
+        once: settings.once,
         plain: settings.plain.clone(),
     };
     let mut first_child = None;
@@ -114,7 +131,7 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
     for method in settings.rep.iter().flat_map(RepServers::methods) {
         registry.add(method, Runs::Rep)?;
     }
-    for pattern in registry.set_once(&settings.once) {
+    for pattern in registry.set_once(&program.once) {
         log::warn!("worker={name}: no method fits --once {pattern}");
     }
     let has_native = program.builtin;
@@ -125,9 +142,10 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
         python: settings.python,
         plain: settings.plain,
         rep: settings.rep.clone(),
+        program: Some(Box::new(program)),
         // Rust functions can only be ended with their process; the others have one anyway.
         placement: match has_native {
-            true => Placement::Processes(Box::new(program)),
+            true => Placement::Processes,
             false => Placement::Threads,
         },
     };
@@ -150,7 +168,9 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
         Some(servers) => servers.count(),
         None => settings.slots.unwrap_or_else(slots_default),
     };
-    let supervisor = Supervisor::new(context, crew, finder, slots, settings.grace, stopper)?;
+    let guard = Guard::start(&crew.name).map_err(ProgramError::Io)?;
+    let mut supervisor = Supervisor::new(context, crew, finder, slots, settings.grace, stopper)?;
+    supervisor.be_guarded(guard);
     Ok(supervisor.run(first_child)?)
 }
 
@@ -161,7 +181,13 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
 pub fn run_slot() -> Result<(), ProgramError> {
     crate::child::files_max_at_start();
     crate::memory::watch_kills();
+    crate::descendants::belong_to_supervisor();
     crate::hosted::run()
+}
+
+/// Waits for the worker to end and ends what it leaves behind: the hidden subcommand `guard`.
+pub fn run_guard() {
+    crate::descendants::guard();
 }
 
 /// Loads the Python modules once, in the child that will be the first slot's. `None`: the worker
@@ -199,8 +225,12 @@ pub(crate) fn registry_of(program: &SlotProgram) -> Result<Registry, ProgramErro
         registry.add(method.clone(), Runs::Python)?;
     }
     for text in &program.commands {
-        let (method, command) = CommandFunction::parse(text, program.modes)?;
+        let (method, command) = CommandFunction::parse(text, program.modes, &program.rules)?;
         registry.add(method, Runs::Command(command))?;
+    }
+    if program.allow_run {
+        let rules = program.rules.clone();
+        registry.add(RunFunction::method(), Runs::Run(RunFunction { rules }))?;
     }
     if program.builtin {
         for native in builtin::functions() {

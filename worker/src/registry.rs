@@ -1,6 +1,6 @@
 //! The functions a worker offers, each with where it runs.
 
-use crate::command::CommandFunction;
+use crate::command::{CommandFunction, RunFunction};
 use crate::native::Native;
 use muster_proto::limits;
 use muster_proto::worker::Method;
@@ -16,6 +16,8 @@ pub(crate) enum Runs {
     Native(Native),
     /// In a process of its own for each call.
     Command(CommandFunction),
+    /// In a process of its own, which the caller names.
+    Run(RunFunction),
     /// In the slot's Python child.
     Python,
     /// In the slot's stock REP server.
@@ -70,6 +72,7 @@ impl Runs {
         match self {
             Runs::Native(_) => "a Rust function",
             Runs::Command(_) => "a command",
+            Runs::Run(_) => "--allow-run",
             Runs::Python => "a Python function",
             Runs::Rep => "a REP server",
         }

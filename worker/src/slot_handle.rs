@@ -1,12 +1,14 @@
 //! A running slot, as its supervisor sees it: a thread of this process, or a process.
 
-use crate::slot::{Cancel, Desk, LinkOrder, Phase};
+use crate::registry::Registry;
+use crate::slot::{Cancel, Desk, LinkOrder, Phase, ReloadOrder};
+use crate::slot_orders::SlotProgram;
 use crate::slot_process::{CANCEL_GRACE, SlotProcess};
 use muster_proto::socket::{SocketError, Wake};
 use muster_proto::worker::SlotCall;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -22,6 +24,9 @@ pub(crate) struct ThreadSlot {
     has_ended: Arc<AtomicBool>,
     /// Cancelled calls that ran when they were cancelled, and when they should have ended.
     cancels: Vec<(u32, Instant)>,
+    /// How a reload went.
+    reloaded: Arc<Mutex<Option<bool>>>,
+    wake: Wake,
     thread: Option<JoinHandle<Result<(), SocketError>>>,
 }
 
@@ -37,6 +42,17 @@ impl SlotHandle {
         match self {
             SlotHandle::Thread(slot) => slot.desk.suspend(),
             SlotHandle::Process(slot) => slot.suspend(),
+        }
+    }
+
+    /// Has it take a fresh Python child; whether it will say how that went.
+    pub fn reload(&mut self, program: &SlotProgram, registry: &Arc<Registry>) -> bool {
+        match self {
+            SlotHandle::Thread(slot) => {
+                slot.reload(Arc::clone(registry));
+                true
+            }
+            SlotHandle::Process(slot) => slot.reload(program),
         }
     }
 
@@ -107,6 +123,8 @@ impl ThreadSlot {
             desk,
             has_ended,
             cancels: Vec::new(),
+            reloaded: Arc::default(),
+            wake: wake.clone(),
             thread: Some(thread),
         })
     }
@@ -146,6 +164,27 @@ impl ThreadSlot {
                 log::warn!("slot={label}: stuck, a cancelled function does not end");
             }
         }
+    }
+
+    /// Has it take a fresh Python child.
+    pub fn reload(&self, registry: Arc<Registry>) {
+        let (reloaded, wake) = (Arc::clone(&self.reloaded), self.wake.clone());
+        let done = move |is_done| {
+            *reloaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_done);
+            wake.wake();
+        };
+        self.desk.order_reload(ReloadOrder {
+            registry,
+            done: Box::new(done),
+        });
+    }
+
+    /// How a reload went that was not asked for before.
+    pub fn take_reloaded(&self) -> Option<bool> {
+        self.reloaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Has the slot end.

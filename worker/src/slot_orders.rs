@@ -1,6 +1,7 @@
 //! What a supervisor and a slot process say to each other: a JSON object a line, orders to its
 //! standard input, reports from its standard output.
 
+use crate::child_rules::ChildRules;
 use crate::command::CommandModes;
 use crate::python;
 use crate::slot::LinkOrder;
@@ -18,9 +19,15 @@ pub(crate) struct SlotProgram {
     /// Commands as given, and how they are run.
     pub commands: Vec<String>,
     pub modes: CommandModes,
+    /// Whether it runs commands of clients.
+    pub allow_run: bool,
+    /// What holds for the children.
+    pub rules: ChildRules,
     pub python: Option<python::Source>,
     /// What the Python modules offer.
     pub python_methods: Vec<Method>,
+    /// Patterns of methods that must not run twice.
+    pub once: Vec<String>,
     /// Endpoints of brokers to be a stock REP for.
     pub plain: Vec<String>,
 }
@@ -42,6 +49,8 @@ pub(crate) enum Order {
     Recall(u32),
     /// Cancel the call with this number.
     Cancel(u32),
+    /// Take a fresh child, and offer what this program does.
+    Reload(Box<SlotProgram>),
     /// End when no call is left.
     Drain,
 }
@@ -54,4 +63,6 @@ pub(crate) enum Report {
     Recalled(u32, bool),
     /// The cancelled call with this number has ended, or will not start.
     Ended(u32),
+    /// Whether a fresh child serves, as ordered.
+    Reloaded(bool),
 }

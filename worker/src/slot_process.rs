@@ -3,8 +3,10 @@
 //! The data link is the slot's own; orders and reports go over pipes. How the process ends is seen
 //! here and told on the control link, since nobody else can know.
 
-use crate::backoff::Backoff;
-use crate::child::{Child, Output, set_nonblocking};
+use crate::backoff::{Backoff, Rest};
+use crate::child::{Child, Output, own_program, set_nonblocking};
+use crate::log_file;
+use crate::memory::MemoryWatch;
 use crate::slot::{LinkOrder, Phase};
 use crate::slot_orders::{Order, Report, SlotProgram};
 use muster_proto::socket::{Interest, PollItem};
@@ -13,7 +15,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub(crate) enum ProcessEvent {
     Recalled(Recalled),
     /// The process ended, and its successor starts later.
     Lost(SlotLost),
+    /// Whether a fresh Python child serves, as ordered.
+    Reloaded(bool),
     /// The process ended as ordered.
     Over,
 }
@@ -63,6 +66,9 @@ struct Running {
     cancels: Vec<(u32, Instant)>,
     /// It was killed because a cancelled call did not end.
     is_stuck: bool,
+    memory: MemoryWatch,
+    /// Why it was killed, if it had too much memory.
+    over_memory: Option<String>,
 }
 
 impl SlotProcess {
@@ -84,7 +90,7 @@ impl SlotProcess {
     }
 
     fn revive(&mut self) -> io::Result<()> {
-        let mut running = Running::start(&self.label)?;
+        let mut running = Running::start(&self.label, self.program.rules.memory_bytes_max)?;
         let program = Box::new(self.program.clone());
         running.order(&Order::Start {
             number: self.number,
@@ -136,6 +142,21 @@ impl SlotProcess {
         }
     }
 
+    /// Has it take a fresh Python child; whether it will say how that went. A process that is yet
+    /// to start loads the files as they are anyway, and starts at once.
+    pub fn reload(&mut self, program: &SlotProgram) -> bool {
+        self.program = program.clone();
+        if let State::Down { until } = &mut self.state {
+            *until = Instant::now();
+            self.backoff.forgive();
+        }
+        let Some(running) = self.running() else {
+            return false;
+        };
+        running.order(&Order::Reload(Box::new(program.clone())));
+        true
+    }
+
     /// Has it end, for good.
     pub fn order_end(&mut self, phase: Phase) {
         self.ending = self.ending.max(Some(phase));
@@ -154,7 +175,13 @@ impl SlotProcess {
     /// When something is to be done: a successor is due, or a cancelled call must have ended.
     pub fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Up(running) => running.cancels.first().map(|&(_, due)| due),
+            State::Up(running) => {
+                let cancel_due = running.cancels.first().map(|&(_, due)| due);
+                [cancel_due, running.memory.due()]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
             State::Down { until } => Some(*until),
         }
     }
@@ -194,23 +221,26 @@ impl SlotProcess {
             State::Down { until } if *until > Instant::now() => return,
             State::Down { .. } => {
                 if let Err(error) = self.revive() {
-                    let (wait, _) = self.backoff.crashed(Instant::now(), Instant::now());
+                    let now = Instant::now();
+                    let wait = self.backoff.crashed(now, now).wait;
                     log::error!("slot={}: cannot start its process: {error}", self.label);
-                    self.state = State::Down {
-                        until: Instant::now() + wait,
-                    };
+                    self.state = State::Down { until: now + wait };
                 }
                 return;
             }
         };
         running.write();
         running.end_if_stuck();
+        running.end_if_large(label);
         // Looked at before the pipes: what it wrote before its end is still read.
         let ended = running.child.try_wait();
         running.read_reports(label, events);
         running.read_output();
         let Some(ended) = ended else { return };
         let (pid, now) = (running.child.pid(), Instant::now());
+        running.child.end_descendants();
+        // Its own children had marks of its making.
+        crate::descendants::end_of_process(pid);
         if self.ending.is_some() {
             events.push(ProcessEvent::Over);
             return;
@@ -220,19 +250,23 @@ impl SlotProcess {
             log::warn!("slot={label} pid={pid}: a cancelled call did not end, it is replaced");
             Duration::ZERO
         } else {
-            let (wait, is_loud) = self.backoff.crashed(running.started, now);
+            let Rest { wait, is_loud } = self.backoff.crashed(running.started, now);
             let wait_ms = wait.as_millis();
             log::warn!("slot={label} pid={pid}: the process ended ({ended}); next in {wait_ms} ms");
             if is_loud {
-                log::error!("slot={label}: five processes ended within a minute");
+                log::error!(
+                    "slot={label}: five processes ended within a minute; this slot is given up but for \
+                     a try every half minute"
+                );
             }
             wait
         };
-        let out_of_memory = ended.signal == Some(libc::SIGKILL)
-            && !is_on_purpose
-            && crate::memory::kills_have_grown();
+        let over_memory = running.over_memory.take();
+        let is_killed = ended.signal == Some(libc::SIGKILL) && !is_on_purpose;
+        let out_of_memory =
+            over_memory.is_some() || (is_killed && crate::memory::kills_have_grown());
         events.push(ProcessEvent::Lost(SlotLost {
-            stderr_tail: running.output.tail(),
+            stderr_tail: running.output.tail() + &over_memory.unwrap_or_default(),
             on_purpose: is_on_purpose,
             out_of_memory,
             backoff_ms: wait.as_millis() as u64,
@@ -243,13 +277,8 @@ impl SlotProcess {
 }
 
 impl Running {
-    fn start(label: &str) -> io::Result<Self> {
-        // The file may have been replaced since the start; the process still knows its own.
-        let program = std::env::current_exe()
-            .ok()
-            .filter(|path| path.is_file())
-            .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let mut command = Command::new(program);
+    fn start(label: &str, memory_bytes_max: Option<u64>) -> io::Result<Self> {
+        let mut command = Command::new(own_program());
         command.arg0("muster-worker").args(["slot", label]);
         command
             .stdin(Stdio::piped())
@@ -272,6 +301,8 @@ impl Running {
             recalls: Vec::new(),
             cancels: Vec::new(),
             is_stuck: false,
+            memory: MemoryWatch::always(memory_bytes_max),
+            over_memory: None,
         })
     }
 
@@ -327,6 +358,7 @@ impl Running {
                     events.push(ProcessEvent::Recalled(Recalled { call, given_back }));
                 }
             }
+            Report::Reloaded(is_done) => events.push(ProcessEvent::Reloaded(is_done)),
             Report::Ended(seq) => self.cancels.retain(|&(cancelled, _)| cancelled != seq),
         }
     }
@@ -345,10 +377,19 @@ impl Running {
         }
     }
 
+    fn end_if_large(&mut self, label: &str) {
+        let pid = self.child.pid();
+        if let Some(reason) = self.memory.look(pid, true) {
+            log::warn!("slot={label} pid={pid}: {reason}");
+            self.over_memory = Some(reason);
+            self.child.kill();
+        }
+    }
+
     /// The process writes its log there, finished lines: they pass through as they are.
     fn read_output(&mut self) {
         if let Some(stderr) = &self.stderr
-            && !self.output.read(stderr, |line| eprintln!("{line}"))
+            && !self.output.read(stderr, log_file::pass)
         {
             self.stderr = None;
         }

@@ -3,12 +3,15 @@
 
 mod leaving;
 mod nested;
+mod reload;
 
 use crate::address::{FindError, Finder, Found};
 use crate::backoff::Backoff;
+use crate::command::RunFunction;
 use crate::control::{Control, ControlEvent};
 use crate::crew::{Crew, SlotError};
-use crate::python::Python;
+use crate::descendants::Guard;
+use crate::python::{Python, readiness};
 use crate::rep::RepServers;
 use crate::slot::{LinkOrder, Phase};
 use crate::slot_handle::SlotHandle;
@@ -19,6 +22,7 @@ use muster_proto::limits;
 use muster_proto::socket::{Context, Interest, PollItem, SocketError, poll, random_bytes};
 use muster_proto::worker::{Recalled, Refused, Registration, VERSION, Welcome};
 use nested::NestedSlots;
+use reload::Reload;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -62,6 +66,11 @@ pub(crate) struct Supervisor {
     fallen: BTreeMap<u32, Instant>,
     backoffs: BTreeMap<u32, Backoff>,
     leaving: Leaving,
+    reload: Reload,
+    /// Another one was asked for meanwhile.
+    reloads_again: bool,
+    /// Ends what the worker leaves behind, if it has children.
+    guard: Option<Guard>,
     grace: Duration,
 }
 
@@ -85,7 +94,7 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: crew.registry.methods(),
             raw: crew.rep.as_ref().is_some_and(RepServers::takes_raw),
-            allow_run: false,
+            allow_run: crew.registry.find(RunFunction::METHOD).is_some(),
             allow_apply: crew.allows_apply(),
         };
         Ok(Supervisor {
@@ -104,8 +113,26 @@ impl Supervisor {
             fallen: BTreeMap::new(),
             backoffs: BTreeMap::new(),
             leaving: Leaving::No,
+            reload: Reload::No,
+            reloads_again: false,
+            guard: None,
             grace,
         })
+    }
+
+    /// Has this guard, and another when it ends.
+    pub fn be_guarded(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    fn keep_guard(&mut self) {
+        if let Some(guard) = &mut self.guard
+            && guard.has_ended()
+        {
+            self.guard = Guard::start(&self.crew.name)
+                .inspect_err(|error| log::error!("worker={}: no guard: {error}", self.crew.name))
+                .ok();
+        }
     }
 
     /// Serves until the stopper says to end. `first_child`: for the first slot.
@@ -123,6 +150,8 @@ impl Supervisor {
                 self.heed_broker(event)?;
             }
             self.heed_slots()?;
+            self.step_reload()?;
+            self.keep_guard();
             if self.step_leaving()? {
                 break;
             }
@@ -217,9 +246,7 @@ impl Supervisor {
                 }
             }
             ControlEvent::Close(number) => self.close_nested(number),
-            ControlEvent::Reload => {
-                log::warn!("worker={}: it cannot reload its functions", self.crew.name);
-            }
+            ControlEvent::Reload => self.reload(),
             ControlEvent::Beat => {
                 if let Leaving::Told { end, .. } = self.leaving {
                     self.drain_slots(end);
@@ -247,6 +274,7 @@ impl Supervisor {
             let (name, old) = (&welcome.name, &self.crew.name);
             log::warn!("worker={name}: the name {old} was taken");
         }
+        crate::log_file::rename(&welcome.name);
         self.generation += 1;
         let link = LinkOrder {
             endpoint: found.workers.clone(),
@@ -297,11 +325,13 @@ impl Supervisor {
     /// Sees which slots ended, and starts their successors.
     fn heed_slots(&mut self) -> Result<(), ServeError> {
         let mut over = Vec::new();
+        let mut reloaded = Vec::new();
         let mut events = Vec::new();
         for (&number, slot) in &mut self.slots {
             match slot {
                 SlotHandle::Thread(thread) => {
                     thread.look_at_cancelled(&self.crew.label(number));
+                    reloaded.extend(thread.take_reloaded().map(|is_done| (number, is_done)));
                     if let Some(why) = thread.ended() {
                         over.push((number, why));
                     }
@@ -313,7 +343,12 @@ impl Supervisor {
                             ProcessEvent::Recalled(recalled) => {
                                 self.control.send_recalled(&[recalled])?;
                             }
-                            ProcessEvent::Lost(lost) => self.control.send_lost(&lost)?,
+                            ProcessEvent::Lost(lost) => {
+                                self.control.send_lost(&lost)?;
+                                // Its successor loads the files as they are.
+                                reloaded.push((number, true));
+                            }
+                            ProcessEvent::Reloaded(is_done) => reloaded.push((number, is_done)),
                             ProcessEvent::Over => over.push((number, None)),
                         }
                     }
@@ -324,12 +359,16 @@ impl Supervisor {
         for (number, why) in over {
             self.slots.remove(&number);
             self.nested.forget(number);
+            reloaded.push((number, true));
             if let Some(why) = why {
                 let backoff = self.backoffs.entry(number).or_default();
-                let (wait, _) = backoff.crashed(now, now);
+                let wait = backoff.crashed(now, now).wait;
                 log::error!("slot={}: it ended: {why}", self.crew.label(number));
                 self.fallen.insert(number, now + wait);
             }
+        }
+        for (number, is_done) in reloaded {
+            self.slot_reloaded(number, is_done)?;
         }
         let due: Vec<u32> = self
             .fallen
@@ -361,6 +400,7 @@ impl Supervisor {
             leaving_due,
             slots_due,
             fallen_due,
+            self.reload.due(),
             self.control.due(),
         ];
         let timeout = due
@@ -381,8 +421,15 @@ impl Supervisor {
                 items.extend(process.poll_items());
             }
         }
+        let guard = self.guard.as_ref().and_then(Guard::pidfd);
+        let guard = guard.as_ref().map(|fd| PollItem::fd(fd, Interest::Read));
+        items.extend(guard);
+        let reload_items = items.len();
+        items.extend(self.reload.poll_items());
         poll(&mut items, timeout)?;
+        let ready = (reload_items < items.len()).then(|| readiness(&items[reload_items..]));
         drop(items);
+        self.reload.heed(ready);
         self.stopper.wake().drain();
         Ok(())
     }

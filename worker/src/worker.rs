@@ -205,6 +205,7 @@ impl Worker {
             python: None,
             plain: Vec::new(),
             rep: None,
+            program: None,
             placement: Placement::Threads,
         };
         let context = Context::new(1)?;

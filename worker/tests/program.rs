@@ -53,7 +53,8 @@ fn a_killed_slot_is_told_and_replaced_alone() {
     kill(first, Signal::KILL);
     let lost = broker.lost();
     assert_eq!((lost.slot, lost.pid, lost.signal), (1, first, Some(9)));
-    assert!(!lost.on_purpose && lost.backoff_ms > 0);
+    assert!(!lost.on_purpose);
+    assert_eq!(lost.backoff_ms, 0, "a crash alone is no loop");
     broker.until("its successor", |broker| broker.slot_pid(1) != first);
     assert_eq!(broker.ok("multiply", "[2,3]"), 6);
     assert_eq!(broker.slot_pid(2), second);
@@ -98,6 +99,11 @@ fn a_cancelled_call_that_does_not_end_is_ended_with_its_process() {
     let sleeping = broker.send_calls(1, &[call("sleep", "[1000]")])[0];
     // A stopped process notices nothing.
     kill(pid, Signal::STOP);
+    // On a busy machine a signal takes its time, and the cancel must not overtake it.
+    until("it is stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") T ")
+    });
     let name = broker.slot_call(1, 1, sleeping);
     broker.command(Command::Cancel, vec![name]);
     let lost = broker.lost();

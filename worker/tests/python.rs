@@ -531,7 +531,7 @@ def fork_and_return():
         (1, first, Some(3), None)
     );
     assert!(
-        lost.stderr_tail.contains("last words") && lost.backoff_ms > 0,
+        lost.stderr_tail.contains("last words") && lost.backoff_ms == 0,
         "{lost:?}"
     );
     let ready: SlotReady = broker.message(Command::Ready).json();

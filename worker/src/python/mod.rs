@@ -4,10 +4,11 @@
 mod keeper;
 mod pipe;
 
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, Succession};
 pub(crate) use pipe::{Head, Message, flag, kind};
 
 use crate::child::{Child, Ended, Output, set_nonblocking};
+use crate::child_rules::ChildRules;
 use muster_proto::socket::{Frame, Interest, PollItem, SocketError, Wake, poll};
 use muster_proto::worker::Method;
 use pipe::Pipe;
@@ -60,6 +61,10 @@ pub struct Source {
     pub allow_apply: bool,
     /// The environment that leads a function's own calls to the same broker.
     pub environ: Vec<(String, String)>,
+    /// What holds for the children.
+    pub rules: ChildRules,
+    /// So many calls, or items of chunks, and a child is replaced.
+    pub recycle_calls: Option<u32>,
 }
 
 /// A Python child of one slot.
@@ -158,6 +163,7 @@ impl Python {
              exec(compile(s,'<muster host>/boot.py','exec'),{{'__name__':'boot','files':f}})"
         );
         command.args(["-c", &bootstrap, label]);
+        source.rules.apply(&mut command);
         if !source.environ.is_empty() {
             // These would come first.
             command.env_remove("MUSTER_CONNECTION");
@@ -217,44 +223,42 @@ impl Python {
             if is_interrupted() {
                 return Ok(None);
             }
-            match self.next() {
-                Ok(Some(Message {
-                    head: Head {
-                        kind: kind::HELLO, ..
-                    },
-                    body,
-                    ..
-                })) => {
-                    return match serde_json::from_slice(body) {
-                        Ok(hello) => Ok(Some(hello)),
-                        Err(error) => Err(self.ended(&format!("an unreadable hello: {error}"))),
-                    };
-                }
-                Ok(Some(Message {
-                    head:
-                        Head {
-                            kind: kind::LOAD_FAILED,
-                            ..
-                        },
-                    body,
-                    ..
-                })) => {
-                    return Err(match serde_json::from_slice(body) {
-                        Ok(failure) => StartError::Load(failure),
-                        Err(error) => self.ended(&format!("an unreadable failure: {error}")),
-                    });
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    let [a, b, c, d] = self.poll_items(true);
-                    let mut items = [a, b, c, d, PollItem::fd(wake, Interest::Read)];
-                    poll(&mut items, None)?;
-                    let ready = readiness(&items);
-                    self.heed(ready);
-                    wake.drain();
-                }
-                Err(_) => return Err(self.ended("")),
+            if let Some(hello) = self.loaded()? {
+                return Ok(Some(hello));
             }
+            let [a, b, c, d] = self.poll_items(true);
+            let mut items = [a, b, c, d, PollItem::fd(wake, Interest::Read)];
+            poll(&mut items, None)?;
+            let ready = readiness(&items);
+            self.heed(ready);
+            wake.drain();
+        }
+    }
+
+    /// What it offers, once its modules are loaded; `None` when they are not yet.
+    ///
+    /// # Errors
+    /// [`StartError`] when they cannot be.
+    pub fn loaded(&mut self) -> Result<Option<Hello>, StartError> {
+        loop {
+            let message = match self.next() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(self.ended("")),
+            };
+            let (kind, body) = (message.head.kind, message.body);
+            let unreadable = match kind {
+                kind::HELLO => match serde_json::from_slice(body) {
+                    Ok(hello) => return Ok(Some(hello)),
+                    Err(error) => format!("an unreadable hello: {error}"),
+                },
+                kind::LOAD_FAILED => match serde_json::from_slice(body) {
+                    Ok(failure) => return Err(StartError::Load(failure)),
+                    Err(error) => format!("an unreadable failure: {error}"),
+                },
+                _ => continue,
+            };
+            return Err(self.ended(&unreadable));
         }
     }
 
@@ -355,9 +359,31 @@ impl Python {
         self.kill()
     }
 
+    /// Lets an idle child end by itself, which it does when nothing more can come.
+    pub fn dismiss(self) {
+        let Python {
+            mut child,
+            pipe,
+            stderr,
+            mut output,
+            label,
+            ..
+        } = self;
+        drop(pipe);
+        let _ = poll(
+            &mut [PollItem::fd(&child, Interest::Read)],
+            Some(EXIT_GRACE),
+        );
+        child.end_descendants();
+        if let Some(stderr) = stderr {
+            output.read(&stderr, |line| log::info!("slot={label} output: {line}"));
+        }
+    }
+
     /// Ends the child at once.
     pub fn kill(&mut self) -> Ended {
         let ended = self.child.kill();
+        self.child.end_descendants();
         self.read_output();
         ended
     }

@@ -2,13 +2,14 @@
 //! the slot's between two calls.
 
 use super::gate::Gate;
+use crate::registry::Registry;
 use muster_proto::connection::Curve;
 use muster_proto::socket::Wake;
 use muster_proto::worker::Nest;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which broker to join, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,19 @@ pub(crate) struct LinkOrder {
     pub generation: u64,
     /// Serve the calls inside this one alone.
     pub nest: Option<Nest>,
+}
+
+/// A fresh child, and what the slot offers once it serves.
+pub(crate) struct ReloadOrder {
+    pub registry: Arc<Registry>,
+    /// Told once whether the fresh child serves.
+    pub done: Box<dyn FnOnce(bool) + Send>,
+}
+
+impl std::fmt::Debug for ReloadOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReloadOrder({} methods)", self.registry.len())
+    }
 }
 
 /// How long a slot goes on.
@@ -50,6 +64,7 @@ pub(crate) struct Desk {
     has_news: AtomicBool,
     is_suspended: AtomicBool,
     link: Mutex<Option<LinkOrder>>,
+    reload: Mutex<Option<ReloadOrder>>,
 }
 
 impl Desk {
@@ -65,6 +80,7 @@ impl Desk {
             has_news: AtomicBool::new(false),
             is_suspended: AtomicBool::new(false),
             link: Mutex::new(None),
+            reload: Mutex::new(None),
         })
     }
 
@@ -85,6 +101,20 @@ impl Desk {
         self.is_suspended.store(false, Ordering::Release);
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
         self.tell();
+    }
+
+    /// Has the slot take a fresh child.
+    pub fn order_reload(&self, order: ReloadOrder) {
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        self.tell();
+    }
+
+    /// Takes the order to reload, if there is one: after [`Self::take_news`].
+    pub fn take_reload(&self) -> Option<ReloadOrder> {
+        self.reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Has the slot end, now or when it is idle. There is no way back.

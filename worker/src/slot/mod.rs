@@ -11,10 +11,11 @@ mod inbox;
 mod joining;
 mod own_calls;
 mod python_calls;
+mod python_child;
 mod rep;
 mod replies;
 
-pub(crate) use desk::{Desk, LinkOrder, Phase};
+pub(crate) use desk::{Desk, LinkOrder, Phase, ReloadOrder};
 pub(crate) use gate::Cancel;
 
 use crate::call_error::{CallError, Origin};
@@ -64,6 +65,8 @@ pub(crate) struct Slot {
     joining: Joining,
     /// The Python child, if some function needs one.
     keeper: Option<Keeper>,
+    /// What is offered once the child's successor serves.
+    reload: Option<ReloadOrder>,
     /// The server that runs all its calls, if there is one.
     rep: Option<RepServer>,
     /// The broker was told that the child is gone, and not yet that its successor is up.
@@ -110,6 +113,7 @@ impl Slot {
             registry,
             desk,
             keeper,
+            reload: None,
             rep: rep.transpose()?,
             is_down: false,
             inbox: Inbox::default(),
@@ -160,6 +164,9 @@ impl Slot {
             self.origin.worker.clone_from(&order.worker);
             self.joining.obey(order)?;
         }
+        if let Some(order) = self.desk.take_reload() {
+            self.begin_reload(order);
+        }
         Ok(())
     }
 
@@ -171,8 +178,9 @@ impl Slot {
 
     /// Sees to it that the Python child lives, that the broker knows, and that the slot is joined.
     fn keep_python(&mut self) -> Result<(), SocketError> {
+        self.tend_child()?;
         if let Some(keeper) = &mut self.keeper
-            && keeper.due().is_some()
+            && keeper.is_down()
         {
             let desk = &self.desk;
             let is_interrupted = || desk.phase() != Phase::Serve;
@@ -232,7 +240,12 @@ impl Slot {
     /// Runs the calls at hand, until there is news.
     fn work(&mut self) -> Result<(), SocketError> {
         while let Some(call) = self.inbox.front() {
-            if self.desk.has_news() {
+            if self.desk.has_news() || self.desk.is_stopped() {
+                return Ok(());
+            }
+            if !self.joining.is_joined() {
+                // Its broker is gone, or has given the calls to other slots.
+                self.inbox.clear();
                 return Ok(());
             }
             if self.rep.is_some() {
@@ -320,7 +333,13 @@ impl Slot {
         if let Some(rep) = &self.rep {
             items.extend(rep.poll_items());
         }
+        let successor_items = items.len();
+        if let Some(successor) = self.keeper.as_ref().and_then(Keeper::successor) {
+            items.extend(successor.poll_items(true));
+        }
         poll(&mut items, timeout)?;
+        let successor =
+            (successor_items < items.len()).then(|| python::readiness(&items[successor_items..]));
         let child = (child_items > 0).then(|| python::readiness(&items));
         let (is_woken, link) = (items[child_items].is_readable(), &items[child_items + 1..]);
         let is_monitored = link.first().is_some_and(PollItem::is_readable);
@@ -329,6 +348,11 @@ impl Slot {
             && let Some(python) = self.keeper.as_mut().and_then(Keeper::python)
         {
             python.heed(ready);
+        }
+        if let Some(ready) = successor
+            && let Some(successor) = self.keeper.as_mut().and_then(Keeper::successor_mut)
+        {
+            successor.heed(ready);
         }
         if is_woken {
             self.desk.wake.drain();

@@ -129,6 +129,11 @@ impl Slot {
                             .run(body, &context, &desk.wake, &is_stopped, result)
                             .map(|()| 1)
                     }
+                    Runs::Run(run) => {
+                        let is_stopped = || desk.is_stopped();
+                        run.run(body, &context, origin, &desk.wake, &is_stopped, result)
+                            .map(|()| 1)
+                    }
                     Runs::Python | Runs::Rep => unreachable!("these run elsewhere"),
                 }
             }),

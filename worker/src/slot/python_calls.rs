@@ -8,7 +8,6 @@ use super::inbox::CallSpans;
 use super::replies::ReplyHead;
 use super::{Slot, too_large};
 use crate::call_error::CallError;
-use crate::link::json_message;
 use crate::python::{Head, Keeper, flag as pipe_flag, kind};
 use crate::registry::Runs;
 use muster_proto::code::Code;
@@ -16,7 +15,7 @@ use muster_proto::id::DispatchId;
 use muster_proto::limits;
 use muster_proto::rpc::RpcError;
 use muster_proto::socket::{Frame, SocketError};
-use muster_proto::worker::{Command, SlotLost, SlotReady, StreamItem, StreamKind, flag};
+use muster_proto::worker::{Command, StreamItem, StreamKind, flag};
 use std::time::{Duration, Instant};
 
 /// Calls the child may have at once, however short they are.
@@ -35,7 +34,7 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Outstanding {
     dispatch: DispatchId,
-    seq: u32,
+    pub(super) seq: u32,
     number: usize,
     id: String,
     items: u32,
@@ -59,9 +58,15 @@ impl Slot {
             if self.desk.has_news() {
                 self.heed_news()?;
             }
+            self.tend_child()?;
             self.hand_over()?;
             if self.outstanding.is_empty() {
-                return Ok(());
+                if !self.awaits_successor() {
+                    return Ok(());
+                }
+                self.flush()?;
+                self.wait(None, false)?;
+                continue;
             }
             // While the link has no room for what a function yields, the function waits, too.
             if !self.replies.is_blocked() && self.take_message()? {
@@ -88,7 +93,8 @@ impl Slot {
             self.flush()?;
             let orphan_due = orphaned.map(|since| since + ORPHAN_GRACE);
             let cancel_due = self.outstanding.front().and_then(|call| call.cancel_due);
-            let due = [item_due, orphan_due, cancel_due]
+            let memory_due = self.keeper.as_ref().and_then(Keeper::due);
+            let due = [item_due, orphan_due, cancel_due, memory_due]
                 .into_iter()
                 .flatten()
                 .min();
@@ -138,7 +144,7 @@ impl Slot {
     /// Gives the child what it may have.
     fn hand_over(&mut self) -> Result<(), SocketError> {
         while self.outstanding.is_empty() || self.has_room() || !self.inbox.is_empty() {
-            if self.is_down || !self.joining.is_joined() {
+            if self.is_down || self.is_child_spent() || !self.joining.is_joined() {
                 return Ok(());
             }
             // While the child computes, further calls are taken in as they come.
@@ -214,6 +220,9 @@ impl Slot {
             call: call.dispatch.call.0,
         };
         let (inbox, keeper) = (&self.inbox, &mut self.keeper);
+        if let Some(keeper) = keeper {
+            keeper.give(call.items);
+        }
         if let Some(python) = keeper.as_mut().and_then(Keeper::python) {
             let (method, body) = (inbox.method(call), inbox.body(call));
             python.push_call(head, method, body, inbox.attachments(call));
@@ -314,31 +323,6 @@ impl Slot {
         Ok(true)
     }
 
-    /// The child ended by itself: its calls are lost with it.
-    pub(super) fn lose_child(&mut self) -> Result<(), SocketError> {
-        match &mut self.keeper {
-            Some(keeper) if keeper.due().is_none() => {
-                let lost = keeper.lost();
-                self.tell_lost(&lost)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends the child on purpose; its successor starts at once.
-    fn replace_child(&mut self, why: &str) -> Result<(), SocketError> {
-        let Some(keeper) = &mut self.keeper else {
-            return Ok(());
-        };
-        let pid = keeper.pid();
-        let lost = keeper.replace();
-        log::info!(
-            "slot={} pid={pid}: call {why}, its Python child is replaced",
-            self.label
-        );
-        self.tell_lost(&lost)
-    }
-
     /// An item of a chunk hangs where the child itself cannot interrupt it.
     fn expire_chunk(&mut self) -> Result<(), SocketError> {
         if let Some(call) = self.outstanding.pop_front() {
@@ -354,41 +338,6 @@ impl Slot {
             self.desk.gate.end(call.seq);
         }
         self.replace_child("overran the timeout of its items")
-    }
-
-    /// What ran the slot's calls is gone, and they are lost with it.
-    pub(super) fn tell_lost(&mut self, lost: &SlotLost) -> Result<(), SocketError> {
-        for call in self.outstanding.drain(..) {
-            self.desk.gate.end(call.seq);
-        }
-        self.inbox.clear();
-        self.is_down = true;
-        self.say(Command::Lost, lost)
-    }
-
-    /// The successor is up. Calls that came meanwhile were others' before they came.
-    pub(super) fn tell_ready(&mut self) -> Result<(), SocketError> {
-        self.receive()?;
-        self.inbox.clear();
-        self.is_down = false;
-        let pid = self.keeper.as_ref().map_or(0, Keeper::pid);
-        self.say(
-            Command::Ready,
-            &SlotReady {
-                slot: self.number,
-                pid,
-            },
-        )
-    }
-
-    /// Tells a broker that knows the slot; another one learns it from the join.
-    fn say(&mut self, command: Command, body: &impl serde::Serialize) -> Result<(), SocketError> {
-        match self.joining.socket() {
-            Some(socket) if self.joining.has_asked() => {
-                self.replies.send_after(json_message(command, body), socket)
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -3,6 +3,11 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+mod program;
+
+#[allow(unused_imports, reason = "every test file uses a part of it")]
+pub use program::{Program, children_of, is_alive, kill, until};
+
 use muster_proto::connection::Connection;
 use muster_proto::id::{CallId, DispatchId, Epoch};
 use muster_proto::runtime::{Lock, RuntimeDir};
@@ -13,10 +18,7 @@ use muster_proto::worker::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Every wait of a test ends by then.
@@ -466,159 +468,6 @@ fn dispatch(epoch: u64, call: u64) -> DispatchId {
         call: CallId(call),
         attempt: 1,
     }
-}
-
-/// A `muster-worker` process; killed when dropped.
-pub struct Program {
-    pub child: Child,
-    lines: Receiver<String>,
-    pub log: Vec<String>,
-}
-
-impl Program {
-    pub fn start(flags: &[&str]) -> Self {
-        Self::start_with(flags, |_| {})
-    }
-
-    pub fn start_with(flags: &[&str], change: impl FnOnce(&mut std::process::Command)) -> Self {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_muster-worker"));
-        command
-            .args(flags)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MUSTER_")) {
-            command.env_remove(name);
-        }
-        command.env("MUSTER_LOG", "debug");
-        // No settings of whoever runs the tests.
-        command.env("XDG_CONFIG_HOME", "/nonexistent");
-        change(&mut command);
-        let mut child = command.spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        Program {
-            child,
-            lines: read_lines(stderr),
-            log: Vec::new(),
-        }
-    }
-
-    /// Starts one that joins `broker`.
-    pub fn join(broker: &Broker, flags: &[&str]) -> Self {
-        let runtime_dir = broker.runtime_dir().to_str().unwrap().to_owned();
-        let mut all = vec!["--runtime-dir", &runtime_dir, "--name", "w"];
-        all.extend(flags);
-        Self::start(&all)
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        kill(self.pid(), signal);
-    }
-
-    /// Waits for a line of the log that holds `text`.
-    pub fn await_line(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => {
-                    self.log.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Err(_) => panic!("no line with {text:?} in {:#?}", self.log),
-            }
-        }
-    }
-
-    /// Waits for the end, and for the rest of the log.
-    pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
-                    self.log.push(line);
-                }
-                return status;
-            }
-            while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(20)) {
-                self.log.push(line);
-            }
-            assert!(
-                Instant::now() < deadline,
-                "it does not end: {:#?}",
-                self.log
-            );
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            self.log.extend(self.lines.try_iter());
-            eprintln!("--- log of the worker ---\n{}", self.log.join("\n"));
-        }
-    }
-}
-
-fn read_lines(stderr: ChildStderr) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
-}
-
-pub fn kill(pid: u32, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-    rustix::process::kill_process(pid, signal).unwrap();
-}
-
-/// Whether a process is there and no zombie.
-pub fn is_alive(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Err(_) => false,
-        Ok(stat) => !stat
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('Z')),
-    }
-}
-
-/// Waits until `is_so`, without a broker.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The processes whose parent is `pid`.
-pub fn children_of(pid: u32) -> Vec<u32> {
-    let mut children = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        children.extend(
-            text.split_whitespace()
-                .filter_map(|pid| pid.parse::<u32>().ok()),
-        );
-    }
-    children
 }
 
 /// Sends, from a DEALER that stands for a stock broker's backend.
