@@ -4,3 +4,8 @@
 def square(x):
     """Return x squared."""
     return x * x
+
+
+def echo(value):
+    """Return what was given."""
+    return value

@@ -137,6 +137,14 @@ pub fn pools(bench: &Bench) -> anyhow::Result<Measured> {
             "calls/s ÷ ProcessPoolExecutor(4).submit",
             Aim::None,
         ),
+        (
+            "hosted-array",
+            "raw-array",
+            bench.amount(10, 2),
+            "64 MB numpy arrays there and back, one after the other",
+            "round trips/s ÷ two pyzmq sockets with copy=False",
+            Aim::AtLeast(1.0 / 1.3),
+        ),
     ] {
         let rounds =
             bench.interleaved(false, |_, side| pools.seconds([ours, theirs][side], count))?;
@@ -202,7 +210,7 @@ fn environment(python: &Path) -> anyhow::Result<PathBuf> {
         Ok(())
     };
     let has_package = Command::new(&inner)
-        .args(["-c", "import muster, cloudpickle"])
+        .args(["-c", "import muster, cloudpickle, numpy"])
         .stderr(Stdio::null())
         .status();
     if !has_package.is_ok_and(|status| status.success()) {
@@ -214,6 +222,7 @@ fn environment(python: &Path) -> anyhow::Result<PathBuf> {
             "install",
             "--quiet",
             "cloudpickle",
+            "numpy",
             "--editable",
         ];
         run(Command::new(&inner).args(install).arg(package))?;
