@@ -27,7 +27,7 @@ class Output:
         self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
-        written = self._target.write(text)
+        written: int = self._target.write(text)
         if self._sink is not None:
             with self._lock:
                 self._held += text
