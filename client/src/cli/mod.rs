@@ -16,7 +16,9 @@ pub use logs::LogsArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use run::RunArgs;
 pub use up::UpArgs;
-pub use watch::{CallsArgs, HelpArgs, MethodsArgs, StatusArgs, WorkersArgs};
+pub use watch::{
+    CallsArgs, EventsArgs, HelpArgs, MethodsArgs, StatusArgs, TopArgs, TraceArgs, WorkersArgs,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use muster_client::Target;
@@ -174,9 +176,15 @@ pub enum Command {
     Status(StatusArgs),
     /// List the workers
     Workers(WorkersArgs),
-    /// Show who ran how much
+    /// Show who ran how much, and what takes how long
     Stats,
-    /// List calls under way
+    /// Watch the cluster live
+    Top(TopArgs),
+    /// Print what happens, as it happens
+    Events(EventsArgs),
+    /// Print each call as it ends: where it waited and ran, and for how long
+    Trace(TraceArgs),
+    /// List calls under way, or recent ones that failed or were slow
     Calls(CallsArgs),
     /// Say where a call is and why
     Explain(CallIdArgs),

@@ -1,6 +1,7 @@
 //! What the commands that look take.
 
 use clap::Args;
+use std::time::Duration;
 
 /// `muster methods`
 #[derive(Debug, Args)]
@@ -51,4 +52,41 @@ pub struct CallsArgs {
     /// How many at most
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
+}
+
+/// `muster top`
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Seconds between two looks
+    #[arg(long, value_name = "TIME", default_value = "1", value_parser = super::duration)]
+    pub interval: Duration,
+    /// Print one look and end; so it is without a terminal, too
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `muster events`
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Only events whose name starts so, such as `call.` or `worker.up`; may be repeated
+    #[arg(long, value_name = "PREFIX")]
+    pub filter: Vec<String>,
+    /// Ask the broker's status each second instead of subscribing
+    #[arg(long)]
+    pub poll: bool,
+    /// End after so many events
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// `muster trace`
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// A call's id (`c123`), to follow it until it ends, or a method, to see each of its calls;
+    /// without one, every call
+    #[arg(value_name = "ID|METHOD")]
+    pub subject: Option<String>,
+    /// End after so many calls
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
 }

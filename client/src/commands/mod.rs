@@ -6,6 +6,7 @@ mod control;
 pub mod detach;
 mod doctor;
 mod down;
+mod events;
 mod gateway;
 mod logs;
 mod ls;
@@ -16,6 +17,8 @@ pub mod report;
 mod run;
 mod stats;
 mod status;
+mod top;
+mod trace;
 mod up;
 mod wait;
 mod workers;
@@ -100,6 +103,9 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Status(args) => status::run(common, args, out),
         Command::Workers(args) => workers::run(common, args, out),
         Command::Stats => stats::run(common, out),
+        Command::Top(args) => top::run(common, args, out),
+        Command::Events(args) => events::run(common, args, out),
+        Command::Trace(args) => trace::run(common, args, out),
         Command::Calls(args) => calls::list(common, args, out),
         Command::Explain(args) => calls::explain(common, args, out),
         Command::Cancel(args) => calls::cancel(common, args, out),
