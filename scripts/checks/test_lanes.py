@@ -10,6 +10,7 @@ import json
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -98,27 +99,38 @@ def test_nobody_waits_behind_a_slow_worker_while_another_is_idle(cluster: Cluste
     slow.join()
 
 
+def holder_and_other(cluster: Cluster) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """Of two workers the one that has a call, and the other."""
+    busy: list[int] = []
+
+    def has_begun() -> bool:
+        busy[:] = [worker["pid"] for worker in cluster.workers() if worker["state"] == "busy"]
+        return len(busy) == 1
+
+    cluster.wait_for(has_begun)
+    first, second = (process for process in cluster.processes if process is not cluster.broker)
+    return (first, second) if first.pid == busy[0] else (second, first)
+
+
 def test_a_killed_workers_call_moves_on_and_is_answered_once(cluster: Cluster) -> None:
-    first = cluster.worker()
-    cluster.wait_for_workers(1)
+    for _ in range(2):
+        cluster.worker()
+    cluster.wait_for_workers(2)
     with cluster.client() as socket:
-        socket.send_json({"jsonrpc": "2.0", "method": "sleep", "params": [0.5], "id": 1})
-        cluster.wait_for(lambda: cluster.workers()[0]["state"] == "busy")
-        second = cluster.worker()
-        cluster.wait_for_workers(2)
+        socket.send_json({"jsonrpc": "2.0", "method": "sleep", "params": [2.0], "id": 1})
+        first, second = holder_and_other(cluster)
         first.kill()
         assert socket.recv_json()["result"] == second.pid
     assert cluster.ask("broker.status")["result"]["calls"]["retried"] == 1
 
 
 def test_a_frozen_workers_call_moves_on_and_its_late_reply_is_dropped(cluster: Cluster) -> None:
-    first = cluster.worker()
-    cluster.wait_for_workers(1)
+    for _ in range(2):
+        cluster.worker()
+    cluster.wait_for_workers(2)
     with cluster.client() as socket:
-        socket.send_json({"jsonrpc": "2.0", "method": "sleep", "params": [0.5], "id": 1})
-        cluster.wait_for(lambda: cluster.workers()[0]["state"] == "busy")
-        second = cluster.worker()
-        cluster.wait_for_workers(2)
+        socket.send_json({"jsonrpc": "2.0", "method": "sleep", "params": [2.0], "id": 1})
+        first, second = holder_and_other(cluster)
         first.send_signal(signal.SIGSTOP)
         assert socket.recv_json()["result"] == second.pid
     cluster.wait_for_workers(1)
@@ -467,8 +479,9 @@ def test_ten_thousand_that_come_and_go_leave_nothing_behind(cluster: Cluster) ->
                 for connection in waiting:
                     connection.close()
                 waiting.clear()
-        for connection in waiting:
-            connection.close()
+                # libzmq closes sockets on a thread of its own, which may be starved; how many wait
+                # for it, and their memory, is not what is measured here.
+                cluster.wait_for(lambda: len(list(descriptors.iterdir())) < 100)
         cluster.wait_for(lambda: not cluster.workers())
 
     def settled() -> int:
