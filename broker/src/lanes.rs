@@ -19,7 +19,7 @@ use crate::splice::{
 use crate::workers::Order;
 use crate::zap::Domain;
 use log::{info, warn};
-use muster_core::{EndReason, Event, SlotId, WorkerId};
+use muster_core::{EndReason, Event, MonoTime, SlotId, WorkerId};
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket, SocketError};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +32,9 @@ const FIRST_ID: u32 = 1 << 31;
 
 /// The splice's own place among the descriptors.
 const SPLICE: u64 = u64::MAX;
+
+/// Messages read from one lane before the others have their turn.
+const READ_MAX: usize = 64;
 
 /// Calls that may be on their way to one lane; the core's cap is lower.
 const CREDIT: u32 = 64;
@@ -51,6 +54,8 @@ pub struct Lanes {
     /// Lanes that may have something to read.
     unread: VecDeque<SlotId>,
     events: VecDeque<CoreEvent>,
+    /// The time of what is being read.
+    now: MonoTime,
     frames: Vec<Frame>,
     last: u32,
     /// Peers that left during the handshake so far.
@@ -82,6 +87,7 @@ impl Lanes {
             servers: BTreeMap::new(),
             unread: VecDeque::new(),
             events: VecDeque::new(),
+            now: MonoTime::ZERO,
             frames: Vec::new(),
             last: FIRST_ID,
             misfits: 0,
@@ -134,7 +140,8 @@ impl Lanes {
     }
 
     /// Takes note of the descriptors that changed.
-    pub fn look(&mut self) {
+    pub fn look(&mut self, now: MonoTime) {
+        self.now = now;
         let mut changes = std::mem::take(&mut self.changes);
         if let Err(error) = self.epoll.wait(&mut changes, Some(Duration::ZERO)) {
             warn!("lanes: {error}");
@@ -160,20 +167,27 @@ impl Lanes {
         }
     }
 
-    /// Reads one message of the lane in front, and goes on to the next lane.
+    /// Reads what the lane in front has to say, and goes on to the next lane.
     fn read(&mut self, slot: SlotId) -> Result<(), SocketError> {
         self.unread.pop_front();
         let Some(lane) = self.lanes.get_mut(&slot) else {
             return Ok(());
         };
-        if !lane.socket.recv_into(&mut self.frames)? {
-            lane.is_listed = false;
-            return Ok(());
+        let first = self.events.len();
+        for _ in 0..READ_MAX {
+            if !lane.socket.recv_into(&mut self.frames)? {
+                lane.is_listed = false;
+                break;
+            }
+            if let Some(event) = lane.reply(slot, &mut self.frames) {
+                self.events.push_back(event);
+            }
         }
-        self.unread.push_back(slot);
-        if let Some(event) = lane.reply(slot, &mut self.frames) {
-            self.events.push_back(event);
+        if lane.is_listed {
+            self.unread.push_back(slot);
         }
+        let fresh = self.events.range_mut(first..);
+        lane.share_service(fresh, self.now);
         Ok(())
     }
 
@@ -256,6 +270,7 @@ impl Lanes {
             is_ready: false,
             is_listed: false,
             sent: VecDeque::new(),
+            busy_since: MonoTime::ZERO,
         };
         self.lanes.insert(slot, lane);
         self.by_link.insert(link, slot);
@@ -324,10 +339,10 @@ impl Lanes {
     ///
     /// # Errors
     /// The slot, whose link is gone or full.
-    pub fn dispatch(&mut self, order: &Order<'_>) -> Result<(), SlotId> {
+    pub fn dispatch(&mut self, order: &Order<'_>, now: MonoTime) -> Result<(), SlotId> {
         let slot = order.slot;
         let lane = self.lanes.get_mut(&slot).ok_or(slot)?;
-        if !lane.send(order, &mut self.frames) {
+        if !lane.send(order, now, &mut self.frames) {
             return Err(slot);
         }
         self.list(slot);

@@ -221,7 +221,8 @@ impl Server {
     }
 
     fn read_lanes(&mut self) -> Result<usize, SocketError> {
-        self.lanes.look();
+        self.now = self.clock.now();
+        self.lanes.look(self.now);
         for read in 0..DOOR_MESSAGES_MAX {
             match self.lanes.receive()? {
                 Some(event) => self.tell(event),
@@ -327,7 +328,7 @@ impl Server {
                 };
                 let handed_over = if Lanes::has_slot(slot) {
                     self.has_fed_lanes = true;
-                    self.lanes.dispatch(&order)
+                    self.lanes.dispatch(&order, self.now)
                 } else {
                     self.workers.dispatch(&order)
                 };

@@ -5,7 +5,9 @@ use crate::request::{Kind as RequestKind, Request};
 use crate::server::CoreEvent;
 use crate::splice::LinkId;
 use crate::workers::Order;
-use muster_core::{Event, Offer, Once, SlotId, Verdict, WorkerId, WorkerKind, WorkerSpec};
+use muster_core::{
+    Event, MonoTime, Offer, Once, SlotId, Verdict, WorkerId, WorkerKind, WorkerSpec,
+};
 use muster_proto::code::Code;
 use muster_proto::id::DispatchId;
 use muster_proto::rpc;
@@ -27,6 +29,8 @@ pub struct Lane {
     pub(super) is_ready: bool,
     pub(super) is_listed: bool,
     pub(super) sent: VecDeque<Sent>,
+    /// Since when it works on what it has, as far as can be seen from here.
+    pub(super) busy_since: MonoTime,
 }
 
 /// What a reply has to fit.
@@ -57,7 +61,12 @@ impl Lane {
 
     /// Hands it a call, with the dispatch id above the delimiter; `frames` is a spare. `false`: its
     /// link takes nothing.
-    pub(super) fn send(&mut self, order: &Order<'_>, frames: &mut Vec<Frame>) -> bool {
+    pub(super) fn send(
+        &mut self,
+        order: &Order<'_>,
+        now: MonoTime,
+        frames: &mut Vec<Frame>,
+    ) -> bool {
         let request = order.request;
         let is_json = request.kind == RequestKind::Call;
         let body = if is_json {
@@ -73,12 +82,32 @@ impl Lane {
         if !matches!(self.socket.send_frames(frames), Ok(SendOutcome::Sent)) {
             return false;
         }
+        if self.sent.is_empty() {
+            self.busy_since = now;
+        }
         self.sent.push_back(Sent {
             dispatch: order.dispatch,
             is_json,
             id: request.id().map(Box::from),
         });
         true
+    }
+
+    /// Shares out the time since its last answers among those that have come together: when each of
+    /// them was ready cannot be seen, and the first one did not take all of it.
+    pub(super) fn share_service<'a>(
+        &mut self,
+        fresh: impl ExactSizeIterator<Item = &'a mut CoreEvent>,
+        now: MonoTime,
+    ) {
+        let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX).max(1);
+        let each = now.since(self.busy_since) / count;
+        self.busy_since = now;
+        for event in fresh {
+            if let Event::Replied { service, .. } = event {
+                *service = Some(each);
+            }
+        }
     }
 
     /// A message of the worker, as an event: `[dispatch id]["" ][reply…]`.
