@@ -65,7 +65,7 @@ impl Default for Config {
             heartbeats_missed_max: limits::HEARTBEATS_MISSED_MAX as u32,
             window: Duration::from_millis(2),
             slot_calls_max: 256,
-            lane_calls_max: 16,
+            lane_calls_max: 48,
             retry_backoff: Duration::from_millis(50),
             retry_backoff_max: Duration::from_secs(5),
             orphan_grace: Duration::from_secs(10),
