@@ -114,6 +114,10 @@ pub struct Cli {
     #[arg(long, default_value_t = limits::CLIENT_CALLS_MAX, value_name = "N")]
     pub client_calls_max: usize,
 
+    /// Connections over TCP at a time, where keys are asked for; whoever comes then is refused.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub connections_max: u64,
+
     /// Longest body of a call.
     #[arg(long, default_value_t = limits::BODY_BYTES_MAX, value_name = "BYTES")]
     pub body_bytes_max: usize,

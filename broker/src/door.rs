@@ -21,6 +21,8 @@ pub struct Doors {
     pub splice: Splice,
     /// Which of the splice's listeners ask for keys.
     pub keyed_backends: Vec<bool>,
+    /// Where subscribers must show a key, as bound.
+    pub keyed_events: Option<String>,
     /// Where programs on this machine find them.
     pub local: Connection,
     /// Where programs on other machines find them.
@@ -136,6 +138,10 @@ impl Doors {
         let frontend_tcp = bind(&frontend, &listen.frontend)?;
         let workers_tcp = bind(&workers, &listen.workers)?;
         let events_tcp = bind(&events, &listen.events)?;
+        let keyed_events = match (&events_tcp, identity.keyring) {
+            (Some(_), Some(_)) => Some(events.last_endpoint()?),
+            _ => None,
+        };
         let mut config = SpliceConfig::new(dir.path());
         let curve = identity.keyring.is_some();
         let here = SpliceListen {
@@ -174,6 +180,7 @@ impl Doors {
             events,
             splice,
             keyed_backends,
+            keyed_events,
             frontend,
             workers,
             local,

@@ -2,8 +2,7 @@
 //!
 //! Each event is two frames: its name, which is what a subscription matches, and a JSON object with
 //! its number among all events and among those of its name, so that a subscriber that was too slow
-//! sees the gap. While nobody subscribes
-//! the core makes no notes at all.
+//! sees the gap. While nobody subscribes the core makes no notes at all.
 //!
 //! Source: docs/protocol.md, "Events".
 
@@ -16,6 +15,11 @@ use muster_core::{Core, EndReason, Note, Target};
 use muster_proto::socket::{Frame, Socket, SocketError};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
+
+/// How often an address is tried at once, a millisecond apart.
+const REOPEN_TRIES: u32 = 20;
 
 /// Subscriptions that are told apart; libzmq tells of each prefix once.
 const PREFIXES_MAX: usize = 10_000;
@@ -23,6 +27,9 @@ const PREFIXES_MAX: usize = 10_000;
 /// The socket and who listens.
 pub struct Events {
     socket: Socket,
+    /// Where it listens with keys, as bound.
+    keyed_door: Option<String>,
+    is_door_shut: bool,
     prefixes: BTreeSet<Vec<u8>>,
     sequence: u64,
     /// How many of each name.
@@ -31,10 +38,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// Takes a bound XPUB over.
-    pub fn new(socket: Socket) -> Self {
+    /// Takes a bound XPUB over; `keyed_door` is its endpoint that asks for keys.
+    pub fn new(socket: Socket, keyed_door: Option<String>) -> Self {
         Events {
             socket,
+            keyed_door,
+            is_door_shut: false,
             prefixes: BTreeSet::new(),
             sequence: 0,
             counts: BTreeMap::new(),
@@ -65,6 +74,33 @@ impl Events {
         }
         let is_watched = self.is_watched();
         Ok((is_watched != was_watched).then_some(is_watched))
+    }
+
+    /// Cuts off every subscriber that came with a key. libzmq can't cut one: those whose key is
+    /// still good come back by themselves.
+    pub fn revoke(&mut self) {
+        if let Some(door) = &self.keyed_door {
+            match self.socket.unbind(door) {
+                Ok(()) => self.is_door_shut = true,
+                Err(error) => warn!("events: {error}"),
+            }
+        }
+        self.reopen();
+    }
+
+    /// Listens again, unless the system has not yet let go of the address: then at the next turn.
+    pub fn reopen(&mut self) {
+        let (true, Some(door)) = (self.is_door_shut, &self.keyed_door) else {
+            return;
+        };
+        // It is libzmq's own thread that lets go of it, in no time.
+        for _ in 0..REOPEN_TRIES {
+            if self.socket.bind(door).is_ok() {
+                self.is_door_shut = false;
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn is_watched(&self) -> bool {

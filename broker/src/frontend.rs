@@ -243,17 +243,38 @@ impl Frontend {
             client,
         };
         if self.config.opaque {
-            return message.raw();
+            return self.raw(&message);
         }
         match rpc::read(&frames[message.envelope.body]) {
-            Body::Raw => message.raw(),
-            Body::Foreign(_) if desk.takes_raw() => message.raw(),
+            Body::Raw => self.raw(&message),
+            Body::Foreign(_) if desk.takes_raw() => self.raw(&message),
             Body::Foreign(refused) | Body::Refused(refused) => {
                 self.refuse_unread(&message, refused)
             }
             Body::Call(call) => self.call(&message, *call, desk),
             Body::Batch(items) => self.batch(&message, items, desk),
         }
+    }
+
+    /// An opaque body names no method, so a key that is limited to some may send none.
+    fn raw(&mut self, message: &Message<'_>) -> Incoming {
+        if self.allows(message.client, "") {
+            return message.raw();
+        }
+        let request = message.request(Kind::Raw);
+        let reason = json!({"reason": "the key is limited to methods, and a raw body names none"});
+        let error = RpcError::new(Code::Forbidden).data(&reason);
+        self.refuse(message.client, &request, error)
+    }
+
+    fn allows(&self, client: ClientId, method: &str) -> bool {
+        let link = self.routing.get(&client);
+        link.is_some_and(|link| link.right.allows(method))
+    }
+
+    fn is_revoked(&self, client: ClientId) -> bool {
+        let link = self.routing.get(&client);
+        link.is_none_or(|link| matches!(link.right, Right::Revoked))
     }
 
     fn call(
@@ -268,6 +289,9 @@ impl Frontend {
         if !message.envelope.has_delimiter && !request.attachments().is_empty() {
             let error = RpcError::invalid("attachments need an envelope with a delimiter");
             return self.refuse(client, &request, error);
+        }
+        if self.is_revoked(client) {
+            return self.refuse(client, &request, revoked());
         }
         let is_notification = call.id.is_none();
         if let Some(local) = introspect::local(&call.method) {
@@ -299,11 +323,7 @@ impl Frontend {
             meta_span,
             ..
         } = view;
-        if !self
-            .routing
-            .get(&client)
-            .is_some_and(|link| link.right.allows(&method))
-        {
+        if !self.allows(client, &method) {
             return Err((
                 request,
                 RpcError::new(Code::Forbidden).data(&json!({"method": method})),
@@ -437,6 +457,10 @@ impl Frontend {
         };
         let mut request = Request::item(Kind::Call, call.object);
         request.note_spans(call.object.as_bytes(), call.id, call.params);
+        if self.is_revoked(client) {
+            request.extra_mut().answer = Some(Err(revoked()));
+            return BatchItem::Refused(request);
+        }
         if let Some(local) = introspect::local(&call.method) {
             let answer = desk.answer(local, call.params, self.asker(client));
             request.extra_mut().answer = Some(answer);
@@ -780,6 +804,11 @@ impl Message<'_> {
             call,
         })
     }
+}
+
+/// The answer to whoever came with a key that opens nothing any more.
+fn revoked() -> RpcError {
+    RpcError::new(Code::Forbidden).data(&json!({"reason": "the key was revoked"}))
 }
 
 /// Items of a map chunk; 0: a plain call.

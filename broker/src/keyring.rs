@@ -5,6 +5,7 @@
 //! role with the first key of that role, to be copied to other machines.
 
 use muster_proto::connection::{Connection, ConnectionError, Curve, Role};
+use muster_proto::limits::METHOD_BYTES_MAX;
 use muster_proto::socket::{Keypair, SocketError, curve_keypair};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use wildmatch::WildMatch;
 
 /// Keys of one cluster; more would be a mistake in a script.
 const KEYS_MAX: usize = 100_000;
+/// A key's name.
+const NAME_BYTES_MAX: usize = 64;
 
 /// What a key may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +81,7 @@ pub enum KeyringError {
         /// What is wrong.
         reason: String,
     },
-    /// A name that is taken, or that no key has.
+    /// A name that is taken, that no key has, or that can't be one; or a glob that can't be.
     #[error("{0}")]
     Name(String),
     /// No key pair could be made.
@@ -96,6 +99,9 @@ pub struct Keyring {
     server: Arc<ServerKey>,
     /// By public key.
     keys: Arc<RwLock<BTreeMap<String, Arc<Key>>>>,
+    /// The key behind each lane that was let in, by the peer's address: the lane's own link is the
+    /// splice's.
+    lanes: Arc<RwLock<BTreeMap<String, String>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,6 +144,7 @@ impl Keyring {
             dir: dir.to_owned(),
             server: Arc::new(server),
             keys: Arc::new(RwLock::new(keys.collect())),
+            lanes: Arc::default(),
         })
     }
 
@@ -177,6 +184,8 @@ impl Keyring {
         methods: Vec<String>,
         now_s: u64,
     ) -> Result<Curve, KeyringError> {
+        check_name(name)?;
+        methods.iter().try_for_each(|glob| check_glob(glob))?;
         let Keypair { public, secret } = curve_keypair()?;
         let key = Key {
             name: name.to_owned(),
@@ -196,7 +205,11 @@ impl Keyring {
             )));
         }
         keys.insert(public.clone(), Arc::new(key));
-        self.save(&keys)?;
+        if let Err(error) = self.save(&keys) {
+            // A key that the next start does not know is none.
+            keys.remove(&public);
+            return Err(error);
+        }
         let server_key = self.server.public_key.clone();
         Ok(Curve {
             server_key,
@@ -226,6 +239,24 @@ impl Keyring {
         keys.insert(key.public_key.clone(), Arc::new(revoked));
         self.save(&keys)?;
         Ok(key.public_key.clone())
+    }
+
+    /// Takes note of the key that a lane's peer has shown.
+    pub fn note_lane(&self, peer: &str, public_key: &str) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        lanes.insert(peer.to_owned(), public_key.to_owned());
+    }
+
+    /// Whether the peer of a lane came with this key.
+    pub fn has_lane(&self, peer: &str, public_key: &str) -> bool {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(peer).is_some_and(|shown| shown == public_key)
+    }
+
+    /// The lane is gone.
+    pub fn forget_lane(&self, peer: &str) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        lanes.remove(peer);
     }
 
     /// Writes a connection file per role for other machines, with the role's first key, which is
@@ -260,7 +291,8 @@ impl Keyring {
         Ok(paths)
     }
 
-    fn free_name(&self, wished: &str) -> String {
+    /// The wished name, or the same with the first number that makes it free.
+    pub fn free_name(&self, wished: &str) -> String {
         let taken = |name: &str| {
             self.read()
                 .values()
@@ -281,6 +313,27 @@ impl Keyring {
         let list: Vec<&Key> = keys.values().map(Arc::as_ref).collect();
         write_json(&self.dir.join("keys.json"), &list)
     }
+}
+
+/// It is shown in tables and logs and becomes a file's name.
+fn check_name(name: &str) -> Result<(), KeyringError> {
+    let is_fine = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_fine) {
+        return Err(KeyringError::Name(format!(
+            "a key's name has letters, digits and -_.@+, {NAME_BYTES_MAX} bytes at most"
+        )));
+    }
+    Ok(())
+}
+
+/// Every call of the key's holder is compared with it.
+fn check_glob(glob: &str) -> Result<(), KeyringError> {
+    if glob.is_empty() || glob.len() > METHOD_BYTES_MAX {
+        return Err(KeyringError::Name(format!(
+            "a glob over methods has from 1 to {METHOD_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(())
 }
 
 fn private_dir(dir: &Path) -> Result<(), KeyringError> {
@@ -349,6 +402,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), KeyringError> {
         .open(&fresh);
     let mut file = opened.map_err(io)?;
     file.write_all(&text).map_err(io)?;
+    // A revoked key must not come back with the power.
+    file.sync_all().map_err(io)?;
     fs::rename(&fresh, path).map_err(io)
 }
 
@@ -380,6 +435,26 @@ mod tests {
     }
 
     #[test]
+    fn names_and_globs_that_would_confuse_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = keyring(folder.path());
+        let issue = |name: &str, globs: &[&str]| {
+            let globs = globs.iter().map(|glob| (*glob).to_owned()).collect();
+            ring.issue(name, Role::Client, globs, 1)
+        };
+        for name in ["", "../x", "a b", "a\nb", &"x".repeat(65)] {
+            assert!(
+                matches!(issue(name, &[]), Err(KeyringError::Name(_))),
+                "{name}"
+            );
+        }
+        assert!(issue("a", &[""]).is_err());
+        assert!(issue("a", &[&"x".repeat(257)]).is_err());
+        assert!(issue("anna@lab-2", &["math.*"]).is_ok());
+        assert_eq!(ring.free_name("anna@lab-2"), "anna@lab-2-2");
+    }
+
+    #[test]
     fn every_file_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let ring = keyring(folder.path());
@@ -395,6 +470,9 @@ mod tests {
             Keyring::open(&open),
             Err(KeyringError::Unsafe { .. })
         ));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("keys"), &link).unwrap();
+        assert!(Keyring::open(&link).is_err());
     }
 
     #[test]

@@ -114,6 +114,18 @@ impl Lanes {
         found.is_some()
     }
 
+    /// Hangs up on the workers that came with a key, which is worth nothing from now on.
+    pub fn revoke(&mut self, user: &str) {
+        let Some(keyring) = &self.keyring else {
+            return;
+        };
+        for lane in self.lanes.values() {
+            if keyring.has_lane(peer_of(&lane.address), user) {
+                self.splice.close(lane.link);
+            }
+        }
+    }
+
     /// A lane by its worker.
     pub fn of_worker(&self, worker: WorkerId) -> Option<&Lane> {
         // A lane has one slot, numbered as its worker.
@@ -245,8 +257,8 @@ impl Lanes {
         if let (true, Some(keyring)) = (is_keyed, &self.keyring) {
             socket.set_curve_server(keyring.server_secret())?;
             // The link that ZAP sees is the splice's own, so the domain says who is behind it.
-            let peer = address.trim_start_matches("tcp://");
-            socket.set_zap_domain(&format!("{} {peer}", Domain::Backend.name()))?;
+            let domain = format!("{} {}", Domain::Backend.name(), peer_of(&address));
+            socket.set_zap_domain(&domain)?;
         }
         socket.connect(&endpoint)?;
         self.last += 1;
@@ -300,6 +312,9 @@ impl Lanes {
         let Some(mut lane) = self.lanes.remove(&slot) else {
             return;
         };
+        if let Some(keyring) = &self.keyring {
+            keyring.forget_lane(peer_of(&lane.address));
+        }
         // Every whole message has reached the socket, and is an answer that counts.
         while let Ok(true) = lane.socket.recv_into(&mut self.frames) {
             if let Some(event) = lane.reply(slot, &mut self.frames) {
@@ -368,4 +383,9 @@ impl AsFd for Lanes {
 /// many. A refused peer dials again and again.
 fn is_told(count: u64) -> bool {
     count <= 3 || 10_u64.pow(count.ilog10()) == count
+}
+
+/// A peer as its lane's ZAP domain names it.
+fn peer_of(address: &str) -> &str {
+    address.trim_start_matches("tcp://")
 }

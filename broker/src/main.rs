@@ -15,7 +15,7 @@ use muster_broker::known::KnownMethods;
 use muster_broker::lanes::Lanes;
 use muster_broker::server::{Leave, Parts, Server};
 use muster_broker::workers::{Ids, Workers};
-use muster_broker::zap;
+use muster_broker::zap::{self, Room};
 use muster_core::Core;
 use muster_proto::exit::Exit;
 use muster_proto::id::Epoch;
@@ -77,7 +77,8 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     };
     let servers = config::servers(cli)?;
     let leave = leave_on_signals()?;
-    let keyring = keyring(cli, &listen, &context)?;
+    let room = Room::new(cli.connections_max, files_max);
+    let keyring = keyring(cli, &listen, &context, room)?;
     let identity = Identity {
         keyring: keyring.as_ref(),
         ..identity
@@ -116,6 +117,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         events,
         splice,
         keyed_backends,
+        keyed_events,
         local,
         remote,
         ..
@@ -146,7 +148,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
                 ..Ids::default()
             },
         ),
-        events: Events::new(events),
+        events: Events::new(events, keyed_events),
         lanes,
         about: About {
             local,
@@ -165,7 +167,12 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
 }
 
 /// The keys and the thread that judges by them, when some door asks for keys.
-fn keyring(cli: &Cli, listen: &Listen, context: &Context) -> anyhow::Result<Option<Keyring>> {
+fn keyring(
+    cli: &Cli,
+    listen: &Listen,
+    context: &Context,
+    room: Room,
+) -> anyhow::Result<Option<Keyring>> {
     match listen.security(cli) {
         Security::Keys if !listen.is_open() => return Ok(None),
         Security::Keys => {}
@@ -183,7 +190,7 @@ fn keyring(cli: &Cli, listen: &Listen, context: &Context) -> anyhow::Result<Opti
     }
     let dir = state_dir(&cli.cluster).ok_or(KeyringError::NoHome)?;
     let keyring = Keyring::open(&dir)?;
-    zap::start(context, keyring.clone()).context("ZAP handler")?;
+    zap::start(context, keyring.clone(), room).context("ZAP handler")?;
     Ok(Some(keyring))
 }
 

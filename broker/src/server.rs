@@ -184,6 +184,7 @@ impl Server {
         };
         self.run_later();
         self.cut_off_revoked();
+        self.events.reopen();
         if let Some(is_watched) = self.events.heed()? {
             self.core.watch(is_watched);
         }
@@ -271,6 +272,8 @@ impl Server {
             for event in self.workers.revoke(&user) {
                 self.tell(event);
             }
+            self.lanes.revoke(&user);
+            self.events.revoke();
         }
     }
 

@@ -7,11 +7,16 @@ use crate::keyring::Keyring;
 use log::{info, warn};
 use muster_proto::connection::Role;
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket, SocketError};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Where libzmq asks.
 const ENDPOINT: &str = "inproc://zeromq.zap.01";
+
+/// Descriptors that connections leave for everything else.
+const RESERVE: u64 = 256;
 
 /// Refusals logged in a second; the rest are counted and said in one line.
 const REFUSALS_LOGGED_MAX: u32 = 5;
@@ -69,16 +74,63 @@ impl Domain {
     }
 }
 
+/// How many connections may be there, counted by the descriptors that are open.
+///
+/// The system gives out the lowest free number, so while a lower one than a limit is free, fewer
+/// than so many are open. That costs one call for each newcomer, and no list that could be wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    connections_max: u64,
+    files_max: u64,
+    /// Set when the first newcomer comes: then every door is open.
+    descriptors_max: Option<u64>,
+}
+
+impl Room {
+    /// Room for so many connections, and never so many that nothing is left for files, lanes and
+    /// their sockets.
+    pub fn new(connections_max: u64, files_max: u64) -> Self {
+        Room {
+            connections_max,
+            files_max,
+            descriptors_max: None,
+        }
+    }
+
+    fn is_full(&mut self) -> bool {
+        // None is free at all: full.
+        let Some(lowest) = lowest_free_descriptor() else {
+            return true;
+        };
+        let max = *self.descriptors_max.get_or_insert_with(|| {
+            let reserve = (self.files_max / 4).min(RESERVE);
+            let wished = lowest.saturating_add(self.connections_max);
+            wished.min(self.files_max.saturating_sub(reserve))
+        });
+        lowest >= max
+    }
+}
+
+fn lowest_free_descriptor() -> Option<u64> {
+    let file = File::open("/dev/null").ok()?;
+    u64::try_from(file.as_raw_fd()).ok()
+}
+
 /// Starts the handler. It must run before any door with keys is bound, and ends with the context.
 ///
 /// # Errors
 /// [`SocketError`] when the endpoint is taken.
-pub fn start(context: &Context, keyring: Keyring) -> Result<JoinHandle<()>, SocketError> {
+pub fn start(
+    context: &Context,
+    keyring: Keyring,
+    room: Room,
+) -> Result<JoinHandle<()>, SocketError> {
     let socket = Socket::open(context, Kind::Rep, &Profile::Inproc)?;
     socket.bind(ENDPOINT)?;
     let handler = Handler {
         socket,
         keyring,
+        room,
         refusals: Refusals::default(),
     };
     let thread = thread::Builder::new()
@@ -90,6 +142,7 @@ pub fn start(context: &Context, keyring: Keyring) -> Result<JoinHandle<()>, Sock
 struct Handler {
     socket: Socket,
     keyring: Keyring,
+    room: Room,
     refusals: Refusals,
 }
 
@@ -119,14 +172,24 @@ impl Handler {
                 .map_or("", |f| std::str::from_utf8(f).unwrap_or(""))
         };
         let domain = Domain::read(text(2));
-        let address = domain.and_then(|(_, peer)| peer).unwrap_or(text(3));
+        let peer = domain.and_then(|(_, peer)| peer);
+        let address = peer.unwrap_or(text(3));
         let verdict = match (domain, text(5)) {
             (None, _) => Err("unknown domain".to_owned()),
+            _ if self.room.is_full() => Err(format!(
+                "there are {} connections already (--connections-max)",
+                self.room.connections_max
+            )),
             (Some((domain, _)), "CURVE") => self.judge_key(domain, frames.get(6)),
             (Some(_), mechanism) => Err(format!("{mechanism} shows no key")),
         };
         let (status, said, user) = match &verdict {
-            Ok(user) => ("200", "OK", user.as_str()),
+            Ok(user) => {
+                if let Some(peer) = peer {
+                    self.keyring.note_lane(peer, user);
+                }
+                ("200", "OK", user.as_str())
+            }
             Err(why) => {
                 self.refusals.log(text(2), address, why);
                 ("400", "refused", "")

@@ -44,9 +44,9 @@ impl Front<'_> {
             name,
             methods,
         } = params;
-        let name = name.unwrap_or_else(|| format!("{role:?}-{now_s}").to_lowercase());
-        let curve = self
-            .keyring()?
+        let keyring = self.keyring()?;
+        let name = name.unwrap_or_else(|| keyring.free_name(&format!("{role:?}").to_lowercase()));
+        let curve = keyring
             .issue(&name, role, methods, now_s)
             .map_err(|error| invalid(&error.to_string()))?;
         let connection = Connection {
