@@ -3,6 +3,7 @@
 mod call;
 mod care;
 mod gateway;
+mod keys;
 mod logs;
 mod manual;
 mod run;
@@ -12,6 +13,7 @@ mod watch;
 pub use call::{CallArgs, MapArgs};
 pub use care::{CallIdArgs, DownArgs, DrainArgs, ReloadArgs, ScaleArgs, WaitArgs, WorkerCommand};
 pub use gateway::GatewayArgs;
+pub use keys::{KeysCommand, NewKeyArgs, RevokeKeyArgs};
 pub use logs::LogsArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use run::RunArgs;
@@ -203,6 +205,9 @@ pub enum Command {
     /// Add or remove a stock REP server that listens itself
     #[command(subcommand)]
     Worker(WorkerCommand),
+    /// Make, list and revoke the keys that let others in over TCP
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Offer the cluster over HTTP: JSON-RPC, XML-RPC, metrics and a page to watch it by
     Gateway(GatewayArgs),
     /// List the clusters found on this machine

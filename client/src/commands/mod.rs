@@ -8,6 +8,7 @@ mod doctor;
 mod down;
 mod events;
 mod gateway;
+mod keys;
 mod logs;
 mod ls;
 mod manual;
@@ -115,6 +116,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Reload(args) => control::reload(common, args, out),
         Command::Logs(args) => logs::run(common, args, out),
         Command::Worker(command) => control::worker(common, command, out),
+        Command::Keys(command) => keys::run(common, command, out),
         Command::Gateway(args) => gateway::run(common, args, out),
         Command::Ls => ls::run(common, out),
         Command::Completions(args) => manual::completions(args, out),
