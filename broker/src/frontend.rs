@@ -740,6 +740,11 @@ impl Frontend {
         }
     }
 
+    /// Bytes of the replies that wait for their clients to read.
+    pub fn held_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
     /// When a reply that waits is to be tried again.
     pub fn next_due(&self) -> Option<MonoTime> {
         self.outbox.next_due()

@@ -11,6 +11,7 @@ use crate::frontend::{Frontend, Incoming};
 use crate::keyring::Keyring;
 use crate::known::KnownMethods;
 use crate::lanes::Lanes;
+use crate::memory::Memory;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::streamed::Streamed;
@@ -86,6 +87,7 @@ pub struct Server {
     /// Users whose key was revoked and whose connections still have to be cut off.
     revoked: Vec<String>,
     is_drained: bool,
+    memory: Memory,
 }
 
 /// What the loop is made of.
@@ -148,6 +150,7 @@ impl Server {
             keyring,
             revoked: Vec::new(),
             is_drained: false,
+            memory: Memory::default(),
         }
     }
 
@@ -190,10 +193,17 @@ impl Server {
         }
         // All input before any verdict on who stayed silent: after a freeze everybody did.
         self.now = self.clock.now();
-        if from_workers + from_lanes + from_clients == 0
-            && self.core.poll_deadline().is_some_and(|at| at <= self.now)
-        {
+        let messages = from_workers + from_lanes + from_clients;
+        let is_due = |at: Option<MonoTime>| at.is_some_and(|at| at <= self.now);
+        if messages == 0 && is_due(self.core.poll_deadline()) {
             self.tell(Event::Tick);
+            self.memory.stir(self.now);
+        } else if messages > 0 {
+            self.memory.stir(self.now);
+        }
+        if self.memory.due().is_some_and(|at| at <= self.now) {
+            let held_bytes = self.core.held_bytes() + self.frontend.held_bytes();
+            self.memory.look(held_bytes);
         }
         if self.frontend.next_due().is_some_and(|at| at <= self.now) {
             self.frontend.retry(self.now);
@@ -427,7 +437,11 @@ impl Server {
             unread.wake = self.leave.asked.load(Ordering::Relaxed) != self.leaving;
             return Ok(unread);
         }
-        let due = [self.core.poll_deadline(), self.frontend.next_due()];
+        let due = [
+            self.core.poll_deadline(),
+            self.frontend.next_due(),
+            self.memory.due(),
+        ];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|at: MonoTime| at.since(self.clock.now()));
         let core = &self.core;

@@ -56,6 +56,11 @@ impl<R: Reply> Keys<R> {
         }
     }
 
+    /// Bytes of the answers that are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn open(&mut self, key: Box<str>, call: CallId) {
         self.by_key.insert(key, Keyed::Live(call));
     }

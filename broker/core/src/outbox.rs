@@ -162,6 +162,11 @@ impl<M> Outbox<M> {
             .sum()
     }
 
+    /// Bytes of the messages that wait, of all clients.
+    pub fn bytes(&self) -> usize {
+        self.clients.values().map(|waiting| waiting.bytes).sum()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()

@@ -161,7 +161,15 @@ impl MethodStatus {
     }
 }
 
+/// What the core's own account of an open call takes, about.
+const CALL_BYTES: usize = 256;
+
 impl<Q: Request, R: Reply> Core<Q, R> {
+    /// About how much memory open calls and kept answers take.
+    pub fn held_bytes(&self) -> usize {
+        self.calls.len() * CALL_BYTES + self.queued_bytes + self.keys.bytes()
+    }
+
     /// The broker in numbers.
     pub fn status(&self) -> Status {
         let workers = self.workers();

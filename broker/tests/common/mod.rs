@@ -2,9 +2,12 @@
 //! and nothing left running when a test panics.
 #![allow(dead_code, missing_docs)]
 
+pub mod honest;
+
 use muster_proto::id::DispatchId;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
 use muster_proto::worker::{self, Bytes, Call, Command, Join, Method, Registration, Welcome, flag};
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -81,6 +84,30 @@ impl Broker {
     pub fn client(&self, context: &Context) -> Client {
         Client::connect(context, &self.endpoint("frontend"))
     }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the broker's own end; gives its exit code.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = wait_for("the broker to leave", || self.child.try_wait().unwrap());
+        status.code()
+    }
+
+    /// Memory that the broker has in use, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.and_then(|number| number.parse().ok()).unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
 }
 
 pub fn spawn(folder: &Path, args: &[String]) -> Child {
@@ -107,8 +134,7 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("the broker's log:\n{log}");
+            eprintln!("the broker's log:\n{}", self.log());
         }
     }
 }
@@ -314,7 +340,11 @@ impl FakeWorker {
 
     /// The calls in the next message to a slot.
     pub fn calls(&self, slot: usize) -> Vec<Given> {
-        let frames = self.expect(&self.slots[slot], Command::Calls);
+        Self::read_calls(&self.expect(&self.slots[slot], Command::Calls))
+    }
+
+    /// The calls in a message.
+    pub fn read_calls(frames: &[Frame]) -> Vec<Given> {
         let mut rest = frames[2..].iter();
         let read = |call: Call<'_>, rest: &mut std::slice::Iter<'_, Frame>| {
             let params = match call.body {

@@ -358,6 +358,16 @@ pub fn seed_rand(seed: u32) {
     unsafe { libc::srand(seed) };
 }
 
+/// Gives memory that was freed back to the system, ours and libzmq's. glibc keeps it in the middle
+/// of the heap otherwise; other libraries do this by themselves or not at all.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes the allocator's own locks and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// libzmq's own clock in µs, if it can be read.
 ///
 /// A stopwatch of libzmq 4.3.5 is an allocated `uint64_t` with the time it was started at.

@@ -1,0 +1,106 @@
+//! Memory that the end of a flood freed: given back to the system.
+//!
+//! An allocator keeps what is freed in the middle of its heap, for ever if nobody asks. Asking
+//! costs milliseconds after a flood and nothing to speak of otherwise, so a broker that has just
+//! been at work looks now and then whether it takes much more than it holds.
+
+use muster_core::MonoTime;
+use muster_proto::socket::give_back_memory;
+use std::time::Duration;
+
+/// How long after some work the broker looks at its memory.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause, after looks that were of no use.
+const PAUSE_MAX: Duration = Duration::from_secs(64);
+/// Less than this is not worth it.
+const EXCESS_BYTES_MIN: usize = 16 << 20;
+
+/// When to look, and what was seen.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    due: Option<MonoTime>,
+    pause: Duration,
+    /// The least that the broker has been seen to take.
+    least_bytes: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory {
+            due: None,
+            pause: PAUSE,
+            least_bytes: resident_bytes().unwrap_or(0),
+        }
+    }
+}
+
+impl Memory {
+    /// The broker did something.
+    #[inline]
+    pub fn stir(&mut self, now: MonoTime) {
+        if self.due.is_none() {
+            self.due = Some(now.after(self.pause));
+        }
+    }
+
+    /// When to look.
+    #[inline]
+    pub fn due(&self) -> Option<MonoTime> {
+        self.due
+    }
+
+    /// Gives back what the broker takes beyond what it holds, if that is much.
+    pub fn look(&mut self, held_bytes: usize) {
+        self.due = None;
+        let Some(before) = resident_bytes() else {
+            return;
+        };
+        self.least_bytes = self.least_bytes.min(before);
+        if !is_much(before - self.least_bytes, held_bytes) {
+            return;
+        }
+        give_back_memory();
+        let after = resident_bytes().unwrap_or(before);
+        self.least_bytes = self.least_bytes.min(after);
+        self.pause = match is_much(after - self.least_bytes, held_bytes) {
+            true => (self.pause * 2).min(PAUSE_MAX),
+            false => PAUSE,
+        };
+    }
+}
+
+/// Whether memory beyond the least is mostly memory that nothing is held in.
+fn is_much(excess_bytes: usize, held_bytes: usize) -> bool {
+    excess_bytes >= EXCESS_BYTES_MIN && excess_bytes / 2 >= held_bytes
+}
+
+/// What the process takes of the machine's memory, where the system says so.
+fn resident_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: usize = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_a_while_after_the_first_work_and_not_without_any() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.due(), None);
+        let at = |s: u64| MonoTime::from_micros(s * 1_000_000);
+        memory.stir(at(5));
+        memory.stir(at(6));
+        assert_eq!(memory.due(), Some(at(7)));
+        memory.look(0);
+        assert_eq!(memory.due(), None);
+    }
+
+    #[test]
+    fn what_is_in_use_and_what_is_little_is_left_alone() {
+        assert!(is_much(64 << 20, 1 << 20));
+        assert!(!is_much(64 << 20, 40 << 20));
+        assert!(!is_much(8 << 20, 0));
+    }
+}
