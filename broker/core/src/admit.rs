@@ -18,6 +18,12 @@ use std::time::Duration;
 /// Classes without calls are swept out when they are more than one in so many.
 const SWEPT_SHARE: usize = 16;
 
+/// A full queue is full for those who filled it: a client that holds less than this share of it
+/// may go beyond,
+const SMALL_SHARE: usize = 64;
+/// until this share of the caps is used in addition.
+pub(crate) const RESERVE_SHARE: usize = 8;
+
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Takes a single call on.
     pub(crate) fn submit(&mut self, client: ClientId, call: NewCall<Q>) {
@@ -70,10 +76,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 // The newcomer's envelope and id; the call itself is the same by its key.
                 held.request = call.request;
                 let (class, priority, state) = (held.class, held.priority, held.state);
-                if before != client {
-                    self.close_for(before);
-                    self.open_for(client, id);
-                }
+                self.close_for(before, bytes_before as usize);
+                self.open_for(client, id, bytes as usize);
                 if state == CallState::Queued {
                     self.queued_bytes -= bytes_before as usize;
                     self.queued_bytes += bytes as usize;
@@ -133,7 +137,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
         self.totals.admitted += 1;
         self.classes.open(class);
-        self.open_for(client, id);
+        self.open_for(client, id, bytes as usize);
         self.timers.arm(deadline, Due::Deadline(id));
         if let Some(key) = key {
             self.keys.open(key, id);
@@ -154,30 +158,24 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         if self.draining.is_some() {
             return Err(Failure::Draining);
         }
-        let open = self
+        let bytes = new.request.bytes();
+        let (open_calls, open_bytes) = self
             .clients
             .get(&client)
-            .map_or(0, |entry| entry.open_calls);
-        if open >= self.config.client_calls_max {
-            let max = self.config.client_calls_max;
-            return Err(Failure::Overloaded {
-                limit: "client_calls",
-                max,
-            });
+            .map_or((0, 0), |entry| (entry.open_calls, entry.open_bytes));
+        let overloaded = |limit, max| Err(Failure::Overloaded { limit, max });
+        if open_calls >= self.config.client_calls_max {
+            return overloaded("client_calls", self.config.client_calls_max);
         }
-        if self.queued_calls >= self.config.queued_calls_max {
-            let max = self.config.queued_calls_max;
-            return Err(Failure::Overloaded {
-                limit: "queued_calls",
-                max,
-            });
+        let (calls_max, bytes_max) = (self.config.queued_calls_max, self.config.queued_bytes_max);
+        let is_small =
+            open_calls < calls_max / SMALL_SHARE && open_bytes + bytes < bytes_max / SMALL_SHARE;
+        let reserve = |max: usize| if is_small { max / RESERVE_SHARE } else { 0 };
+        if self.queued_calls >= calls_max + reserve(calls_max) {
+            return overloaded("queued_calls", calls_max);
         }
-        if self.queued_bytes + new.request.bytes() > self.config.queued_bytes_max {
-            let max = self.config.queued_bytes_max;
-            return Err(Failure::Overloaded {
-                limit: "queued_bytes",
-                max,
-            });
+        if self.queued_bytes + bytes > bytes_max + reserve(bytes_max) {
+            return overloaded("queued_bytes", bytes_max);
         }
         let class = self.class_of(&new.target)?;
         if self.classes[class].queue.is_empty() && self.is_unknown_everywhere(class) {

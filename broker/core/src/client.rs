@@ -11,6 +11,8 @@ pub(crate) struct Client {
     /// Calls it submitted; resolved ones are swept out when they outnumber the open ones.
     pub calls: Vec<CallId>,
     pub open_calls: usize,
+    /// Bytes of its open calls.
+    pub open_bytes: usize,
     pub is_gone: bool,
     /// Its calls are being given up.
     leaving: Option<Leaving>,
@@ -34,10 +36,11 @@ const SWEEP_MIN: usize = 64;
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Books a call on its client.
-    pub(crate) fn open_for(&mut self, client: ClientId, call: CallId) {
+    pub(crate) fn open_for(&mut self, client: ClientId, call: CallId, bytes: usize) {
         let calls = &self.calls;
         let entry = self.clients.entry(client).or_default();
         entry.open_calls += 1;
+        entry.open_bytes += bytes;
         let is_long = entry.calls.len() >= SWEEP_MIN && !entry.is_gone;
         if is_long && entry.calls.len() >= 2 * entry.open_calls {
             let is_open = |id: &CallId| calls.get(*id).is_some_and(|call| call.client == client);
@@ -51,11 +54,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     }
 
     /// Takes a call off its client. `true`: the client has left.
-    pub(crate) fn close_for(&mut self, client: ClientId) -> bool {
+    pub(crate) fn close_for(&mut self, client: ClientId, bytes: usize) -> bool {
         let entry = self.clients.get_mut(&client);
         let entry = entry.expect("a call's client is known");
         let is_gone = entry.is_gone;
         entry.open_calls -= 1;
+        entry.open_bytes -= bytes;
         if entry.open_calls == 0 {
             if is_gone {
                 self.clients.remove(&client);

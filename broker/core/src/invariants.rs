@@ -1,5 +1,6 @@
 //! What must hold after every event. Scans everything: for tests and the simulation.
 
+use crate::admit::RESERVE_SHARE;
 use crate::call::{Call, CallState, Origin};
 use crate::class::ClassId;
 use crate::slot::DispatchedState;
@@ -27,12 +28,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let mut fresh = (0, 0);
         let mut items = 0;
         let mut with_deadline = 0;
-        let mut of_client: FxHashMap<ClientId, usize> = FxHashMap::default();
+        let mut of_client: FxHashMap<ClientId, (usize, usize)> = FxHashMap::default();
         let mut of_class: FxHashMap<ClassId, usize> = FxHashMap::default();
         for (id, call) in self.calls.iter() {
-            *of_client.entry(call.client).or_insert(0) += 1;
-            *of_class.entry(call.class).or_insert(0) += 1;
             let bytes = call.bytes as usize;
+            let of_client = of_client.entry(call.client).or_default();
+            *of_client = (of_client.0 + 1, of_client.1 + bytes);
+            *of_class.entry(call.class).or_insert(0) += 1;
             if call.state == CallState::Queued {
                 queued = (queued.0 + 1, queued.1 + bytes);
                 if call.dispatches == 0 {
@@ -48,12 +50,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             (self.queued_calls, self.queued_bytes),
             "queue totals"
         );
-        assert!(fresh.0 <= self.config.queued_calls_max, "queued calls");
-        assert!(fresh.1 <= self.config.queued_bytes_max, "queued bytes");
+        let with_reserve = |max: usize| max + max / RESERVE_SHARE;
+        let (calls_max, bytes_max) = (self.config.queued_calls_max, self.config.queued_bytes_max);
+        assert!(fresh.0 <= with_reserve(calls_max), "queued calls");
+        assert!(fresh.1 <= with_reserve(bytes_max), "queued bytes");
         assert!(self.batches.len() <= items, "a batch without open items");
         for (client, entry) in &self.clients {
-            let open = of_client.remove(client).unwrap_or(0);
+            let (open, bytes) = of_client.remove(client).unwrap_or_default();
             assert_eq!(open, entry.open_calls, "open calls of client {}", client.0);
+            assert_eq!(bytes, entry.open_bytes, "bytes of client {}", client.0);
             let is_open = |id: &&CallId| self.calls.get(**id).is_some_and(|c| c.client == *client);
             let mut listed: Vec<CallId> = entry.calls.iter().filter(is_open).copied().collect();
             listed.sort_unstable();

@@ -13,6 +13,11 @@ use muster_proto::id::DispatchId;
 const OVERRUN_FACTOR: u64 = 4;
 /// and not before this long: shorter hiccups are the scheduler's.
 const OVERRUN_MIN_US: u64 = 2_000;
+/// Nor before this many times what all the calls on its slot take together: a slot that has enough
+/// to do sends the answers of short ones in one message, and until then seems to run the first.
+const BACKLOG_FACTOR: u64 = 2;
+/// What a call costs its slot beside the function's own time, which is all that estimates know.
+const HANDLING_US: u64 = 20;
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Sees to it that an overrun of the slot's running call is noticed.
@@ -119,7 +124,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         let at = slot.in_flight.iter().position(held);
         let Some(at) = at.filter(|_| dispatch.epoch == self.config.epoch) else {
-            self.totals.fenced += 1;
+            // That it was too late is no news when its answer overtook the word of it.
+            self.totals.fenced += u64::from(given_back);
             return;
         };
         if !given_back {
@@ -148,8 +154,9 @@ fn overrun_at(slot: &Slot) -> Option<MonoTime> {
         true => PROBATION_MIN_US,
         false => OVERRUN_MIN_US,
     };
-    Some(
-        slot.since
-            .after_micros((OVERRUN_FACTOR * expected_us).max(min_us)),
-    )
+    let handling_us = HANDLING_US * slot.in_flight.len() as u64;
+    let alone_us = OVERRUN_FACTOR.saturating_mul(expected_us);
+    let together_us = BACKLOG_FACTOR.saturating_mul(slot.backlog_us.saturating_add(handling_us));
+    let patience_us = alone_us.max(together_us).max(min_us);
+    Some(slot.since.after_micros(patience_us))
 }

@@ -192,7 +192,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.end_nest(id);
         self.timers.disarm(call.deadline, Due::Deadline(id));
         self.classes.close(call.class);
-        let is_gone = self.close_for(call.client);
+        let is_gone = self.close_for(call.client, call.bytes as usize);
         self.totals.count(&outcome);
         self.record(id, &call, &outcome);
         if let Some(key) = call.extra.and_then(|extra| extra.key) {

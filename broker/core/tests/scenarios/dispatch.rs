@@ -121,6 +121,40 @@ fn what_is_parked_behind_an_overrun_call_is_recalled_and_runs_elsewhere() {
 }
 
 #[test]
+fn short_calls_that_are_answered_together_have_not_overrun() {
+    let mut story = Story::pool(config(), &[1, 1], &["m", "n"]);
+    story.learns("m", 5);
+    story.learns("n", 90_000);
+    // Slot 11 is busy, so that slot 21 is given all of them.
+    story.submit(1, call("n"));
+    for _ in 0..100 {
+        story.submit(1, call("m"));
+    }
+    let lines = story.lines();
+    assert!(lines[1..].iter().all(|line| line.contains(" s21#")));
+    assert_eq!(lines.len(), 101);
+    // 100 calls of 5 µs and 20 µs around each of them: their answers may well take 2.5 ms.
+    story.wait_us(4_900).says(&[]);
+    let recalls = story.wait_us(100).lines();
+    assert_eq!(recalls.len(), 99);
+    assert!(recalls.iter().all(|line| line.starts_with("recall")));
+}
+
+#[test]
+fn word_of_a_late_recall_that_comes_after_the_answer_is_no_fault() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story.learns("m", 300);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.lines();
+    story.wait_ms(3).says(&["recall c3.1 s11#3"]);
+    story.reply(11, 2, 1, 2_900).reply(11, 3, 1, 300).lines();
+    story.recalled(11, 3, 1, false).says(&[]);
+    assert_eq!(story.core.status().totals.fenced, 0);
+    story.recalled(11, 3, 1, true).says(&[]);
+    assert_eq!(story.core.status().totals.fenced, 1);
+}
+
+#[test]
 fn a_recall_that_comes_too_late_changes_nothing() {
     let mut story = Story::pool(config(), &[1], &["m"]);
     story.learns("m", 300);

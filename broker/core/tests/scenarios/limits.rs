@@ -20,6 +20,63 @@ fn a_full_queue_sheds_by_name_and_recovers() {
 }
 
 #[test]
+fn a_full_queue_is_full_for_those_who_filled_it() {
+    let config = Config {
+        queued_calls_max: 128,
+        queued_bytes_max: 128_000,
+        ..config()
+    };
+    let mut story = Story::pool(config, &[1], &["m", "n"]);
+    for _ in 0..1 + 128 {
+        story.submit(1, call("m"));
+    }
+    story.says(&["run c1.1 s11#1"]);
+    story
+        .submit(1, call("n"))
+        .says(&["k1 c0 overloaded queued_calls 128"]);
+    // Others with little of their own find room, until an eighth more is used.
+    for client in 2..2 + 8 {
+        for _ in 0..2 {
+            story.submit(client, call("n")).says(&[]);
+        }
+        let refusal = format!("k{client} c0 overloaded queued_calls 128");
+        story.submit(client, call("n")).says(&[&refusal]);
+    }
+    story
+        .submit(99, call("n"))
+        .says(&["k99 c0 overloaded queued_calls 128"]);
+}
+
+#[test]
+fn a_queue_full_of_bytes_is_full_for_those_who_filled_it() {
+    let config = Config {
+        queued_calls_max: 1_280,
+        queued_bytes_max: 6_400,
+        ..config()
+    };
+    let mut story = Story::pool(config, &[1], &["m"]);
+    let of = |bytes: usize| NewCall {
+        request: Body(bytes),
+        ..call("m")
+    };
+    story.submit(1, of(10)).submit(1, of(6_400));
+    story.says(&["run c1.1 s11#1"]);
+    story
+        .submit(1, of(10))
+        .says(&["k1 c0 overloaded queued_bytes 6400"]);
+    story
+        .submit(2, of(100))
+        .says(&["k2 c0 overloaded queued_bytes 6400"]);
+    story.submit(2, of(99)).says(&[]);
+    story
+        .submit(2, of(1))
+        .says(&["k2 c0 overloaded queued_bytes 6400"]);
+    // What was answered counts no more.
+    story.client_gone(1).lines();
+    story.submit(2, of(1)).says(&[]);
+}
+
+#[test]
 fn queued_bytes_are_capped() {
     let config = Config {
         queued_bytes_max: 25,

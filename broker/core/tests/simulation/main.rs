@@ -47,7 +47,7 @@ fn every_call_has_one_answer_whatever_fails() {
     // A new run every time: what one seed shows is known after the first.
     let chosen = || Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id());
     let seed = Seed(asked("SIM_SEED").unwrap_or_else(chosen));
-    let events = asked("SIM_EVENTS").unwrap_or(1_000_000);
+    let events = asked("SIM_EVENTS").unwrap_or(2_000_000);
     let start = Instant::now();
     let spent = cpu_time();
     let mut world = World::new(seed.0);
