@@ -208,6 +208,15 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_goes_a_quarter_of_the_way_up_and_a_sixteenth_down() {
+        let mut estimate = Estimate::default();
+        for (sample, expected) in [(1_000, 1_000), (1_001_000, 251_001), (0, 235_314)] {
+            estimate.learn(sample, 1);
+            assert_eq!(estimate.per_item_ns(), Some(expected));
+        }
+    }
+
+    #[test]
     fn a_chunk_is_estimated_by_its_items() {
         let mut estimate = Estimate::default();
         estimate.learn(50_000_000, 1_000);

@@ -16,7 +16,11 @@
 //! 2. A reply counts only from the dispatch that holds the call.
 //! 3. Every queue and table has a cap with a named answer.
 //! 4. Work per event is O(log n) in calls and workers.
-//! 5. No waiting call waits while a slot that could run it has credit.
+//! 5. Nothing a peer sends can make it panic or spin.
+//! 6. No call waits while a slot that could run it has credit.
+//! 7. Nothing is parked behind a call whose length is unknown or long, and what is parked behind
+//!    one that overruns is recalled.
+//! 8. A client's flood delays another's call by what is handed over already, and no longer.
 
 mod action;
 mod admit;

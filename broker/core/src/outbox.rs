@@ -198,6 +198,7 @@ mod tests {
         assert_eq!(outbox.push(at(0), C, 1, 10), Pushed::Kept);
         assert_eq!(outbox.push(at(0), C, 2, 10), Pushed::Kept);
         assert!(outbox.holds(C));
+        assert_eq!((outbox.len(), outbox.bytes()), (2, 20));
         assert_eq!(outbox.pop_due(at(0)), None);
         assert_eq!(outbox.pop_due(at(1)), Some(C));
         assert_eq!(outbox.front(C).copied(), Some(1));

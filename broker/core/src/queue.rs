@@ -297,6 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn a_call_stands_behind_those_of_higher_priority_and_none_that_were_taken_out() {
+        let mut queue = FairQueue::default();
+        for call in 1..=4 {
+            queue.push(A, 0, CallId(call));
+        }
+        queue.push(A, -1, CallId(5));
+        queue.push(A, -1, CallId(6));
+        assert_eq!(queue.position(A, -1, CallId(6)), Some(5));
+        assert!(queue.remove(A, 0, CallId(3)) && queue.remove(A, 0, CallId(4)));
+        assert_eq!(queue.position(A, -1, CallId(6)), Some(3));
+        assert_eq!(queue.position(A, 0, CallId(4)), None);
+        assert_eq!(queue.position(B, 0, CallId(6)), None);
+        assert_eq!(queue.len(), 4);
+    }
+
+    #[test]
     fn a_newcomer_is_served_next_and_owes_nothing_for_its_absence() {
         let mut queue = FairQueue::default();
         for call in 1..=100 {

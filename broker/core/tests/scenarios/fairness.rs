@@ -84,6 +84,41 @@ fn a_flood_of_one_method_delays_a_call_of_another_by_the_window() {
 }
 
 #[test]
+fn a_chunk_costs_its_client_as_many_turns_as_it_has_items() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story.learns("m", 10_000);
+    let chunk = || muster_core::NewCall {
+        items: 10,
+        ..call("m")
+    };
+    // Both wait behind a call of a third client.
+    story.submit(3, call("m"));
+    for _ in 0..3 {
+        story.submit(1, chunk());
+    }
+    for _ in 0..30 {
+        story.submit(2, call("m"));
+    }
+    let mut running = 2;
+    let mut clients = String::new();
+    for _ in 0..25 {
+        story.lines();
+        let items = if (3..=5).contains(&running) { 10 } else { 1 };
+        story.reply(11, running, 1, items * 10_000);
+        let lines = story.lines();
+        let next = lines[1]
+            .strip_prefix("run c")
+            .and_then(|s| s.split('.').next());
+        running = next.unwrap().parse().unwrap();
+        clients.push(if (3..=5).contains(&running) { 'A' } else { 'b' });
+    }
+    assert_eq!(
+        clients,
+        format!("A{0}A{0}A{1}", "b".repeat(10), "b".repeat(2))
+    );
+}
+
+#[test]
 fn a_newly_used_method_does_not_shut_out_one_that_was_served_for_long() {
     // Two groups: `busy` is served for long in one, `other` a little in the other.
     let mut story = Story::pool(config(), &[1], &["busy", "fresh"]);

@@ -1,5 +1,6 @@
 //! Scripted stories: what happens, and every action the core answers with.
 
+mod accounts;
 mod answers;
 mod clients;
 mod dispatch;
