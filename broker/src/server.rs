@@ -253,6 +253,7 @@ impl Server {
                 about: &self.about,
                 clock: &self.clock,
                 clients: self.frontend.clients(),
+                replies_dropped: self.frontend.dropped,
                 later: &mut self.later,
                 keyring: self.keyring.as_ref(),
                 revoked: &mut self.revoked,

@@ -50,6 +50,8 @@ pub struct Front<'a> {
     pub clock: &'a Clock,
     /// Connections.
     pub clients: usize,
+    /// Replies dropped because their clients do not read.
+    pub replies_dropped: u64,
     /// What a method asks the core to do.
     pub later: &'a mut Vec<CoreEvent>,
     /// The keys, where some door asks for them.

@@ -52,6 +52,7 @@ impl Front<'_> {
                 "late": totals.late,
                 "bad_replies": totals.bad_replies,
                 "reattached": totals.reattached,
+                "replies_dropped": self.replies_dropped,
             },
             "methods": status.methods,
         })

@@ -2,8 +2,8 @@
 //! at once, and introduces itself again to a broker that does not know it.
 
 use super::{Broker, FakeWorker, Given};
-use muster_proto::socket::{Context, Frame};
-use muster_proto::worker::Command;
+use muster_proto::socket::Context;
+use muster_proto::worker::{Command, Welcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ pub type Answer = fn(&Given) -> Option<String>;
 /// A worker with one slot in a thread of its own.
 pub struct HonestWorker {
     leave: Arc<AtomicBool>,
-    /// How often it had to introduce itself again.
+    /// How often it found another broker in place of the one it knew.
     pub returns: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,34 +61,41 @@ impl Drop for HonestWorker {
 
 fn serve(mut worker: FakeWorker, answer: Answer, leave: &AtomicBool, returns: &AtomicU64) {
     let mut beaten = Instant::now();
+    let mut epoch = worker.epoch.clone();
+    let mut frames = Vec::new();
     while !leave.load(Ordering::Relaxed) {
-        let mut frames = Vec::new();
-        if worker.slots[0].recv_timeout(&mut frames, PAUSE).unwrap()
-            && Command::read(&frames[0]) == Ok(Command::Calls)
-        {
-            for given in FakeWorker::read_calls(&frames) {
-                if let Some(result) = answer(&given) {
-                    worker.reply(0, given.dispatch, &result);
+        if worker.slots[0].recv_timeout(&mut frames, PAUSE).unwrap() {
+            match Command::read(&frames[0]) {
+                Ok(Command::Calls) => {
+                    for given in FakeWorker::read_calls(&frames) {
+                        if let Some(result) = answer(&given) {
+                            worker.reply(0, given.dispatch, &result);
+                        }
+                    }
                 }
+                // What is said to a broker that is going is lost, so nothing is waited for.
+                Ok(Command::Who) => worker.ask_to_join(0, 1),
+                _ => {}
             }
         }
         if beaten.elapsed() >= BEAT {
             beaten = Instant::now();
             worker.beat();
         }
-        if is_unknown(&worker, &mut frames) {
-            returns.fetch_add(1, Ordering::Relaxed);
-            worker.register();
-            worker.slots.clear();
-            worker.join_slot(1);
+        while worker.control.recv_into(&mut frames).unwrap() {
+            match Command::read(&frames[0]) {
+                Ok(Command::Who) => worker.ask_to_register(),
+                Ok(Command::Welcome) => {
+                    let welcome: Welcome = serde_json::from_slice(&frames[1]).unwrap();
+                    // A broker that was away knows the slot still; a new one does not.
+                    if std::mem::replace(&mut epoch, welcome.epoch.clone()) != welcome.epoch {
+                        returns.fetch_add(1, Ordering::Relaxed);
+                        worker.renew_slot(0);
+                        worker.ask_to_join(0, 1);
+                    }
+                }
+                _ => {}
+            }
         }
     }
-}
-
-fn is_unknown(worker: &FakeWorker, frames: &mut Vec<Frame>) -> bool {
-    let mut is_unknown = false;
-    while worker.control.recv_into(frames).unwrap() {
-        is_unknown |= Command::read(&frames[0]) == Ok(Command::Who);
-    }
-    is_unknown
 }

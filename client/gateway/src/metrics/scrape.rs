@@ -200,6 +200,11 @@ fn write_status(status: &Status, out: &mut Exposition) {
             "muster_reattached_calls_total",
             "Calls found again by their key.",
         ),
+        (
+            "replies_dropped",
+            "muster_dropped_replies_total",
+            "Replies dropped because their clients do not read.",
+        ),
     ] {
         if let Some(value) = count(member) {
             out.lone_counter(name, help, value);
