@@ -10,7 +10,8 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const HEADER: &str =
+/// The first line.
+pub const HEADER: &str =
     "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\tKey\tAttempts\n";
 const COLUMNS: usize = 11;
 /// Of a longer command the log has the beginning; the key is of the whole.
@@ -132,7 +133,7 @@ impl Joblog {
             .truncate(resume == Resume::No)
             .open(path)
             .map_err(failed)?;
-        let (done, end) = match read(&mut file, resume) {
+        let (done, end) = match read(BufReader::new(&mut file), resume) {
             Ok(Some(found)) => found,
             Ok(None) => {
                 return Err(JoblogError::NotOurs {
@@ -195,9 +196,8 @@ impl Joblog {
 }
 
 /// The jobs to leave out, and where the last whole line ends; `None`: it is no joblog.
-fn read(file: &mut File, resume: Resume) -> io::Result<Option<(Done, u64)>> {
+pub fn read(mut reader: impl BufRead, resume: Resume) -> io::Result<Option<(Done, u64)>> {
     let mut done = Done::default();
-    let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     let mut end = 0;
     loop {

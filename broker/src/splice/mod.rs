@@ -18,6 +18,8 @@ mod event;
 mod flow;
 mod frames;
 mod greeting;
+#[doc(hidden)]
+pub mod hostile;
 mod joint;
 mod link;
 mod listener;

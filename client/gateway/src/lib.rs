@@ -35,3 +35,10 @@ pub use pool::{Done, Failure, Pool, Request, Ticket};
 pub use server::{ServeError, Server};
 pub use stop::Stop;
 pub use token::{BadToken, Token};
+
+/// An XML-RPC call's method and its parameters as a JSON array; `None`: it would be answered with a
+/// fault. For the fuzz targets.
+#[doc(hidden)]
+pub fn read_xml_rpc(body: &[u8]) -> Option<(String, String)> {
+    xmlrpc::parse(body)
+}

@@ -31,6 +31,12 @@ const TYPES: [&str; 2] = ["text/xml", "application/xml"];
 /// A type that is not declared, as introspection writes it.
 const UNDECLARED: &str = "undef";
 
+/// The reader alone.
+pub(crate) fn parse(body: &[u8]) -> Option<(String, String)> {
+    let call = read::read(body).ok()?;
+    Some((call.method, call.params))
+}
+
 /// Answers one request. Faults are answered 200, as the specification says.
 pub(crate) async fn post(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Reply {
     if !is_of_type(request.headers(), &TYPES) {
