@@ -20,7 +20,7 @@ pub struct Broker {
     pub connection: Connection,
     asker: Socket,
     _keeper: RoleProcess,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Broker {
@@ -41,6 +41,7 @@ impl Broker {
                     command.env_remove(name);
                 }
             }
+            command.env("XDG_STATE_HOME", folder.path().join("state"));
             command.stderr(std::fs::File::create(&log_path)?);
             Ok(())
         })?;
@@ -64,7 +65,7 @@ impl Broker {
             connection,
             asker,
             _keeper: keeper,
-            _folder: folder,
+            folder,
         };
         broker.ask("broker.status", &Value::Array(Vec::new()))?;
         Ok(broker)
@@ -84,6 +85,32 @@ impl Broker {
     /// Its connection file.
     pub fn connection_path(&self) -> &Path {
         &self.path
+    }
+
+    /// A connection file for a peer of this role that comes by TCP.
+    ///
+    /// # Errors
+    /// When the broker does not listen on TCP.
+    pub fn remote_path(&self, role: &str, has_keys: bool) -> anyhow::Result<PathBuf> {
+        if has_keys {
+            let path = format!("state/muster/default/{role}.json");
+            return Ok(self.folder.path().join(path));
+        }
+        let status = self.ask("broker.status", &Value::Array(Vec::new()))?;
+        let door = |name: &str| {
+            let endpoint = status["tcp_endpoints"][name].as_str();
+            endpoint.map(str::to_owned).context("a TCP endpoint")
+        };
+        let path = self.folder.path().join("remote.json");
+        let remote = Connection {
+            frontend: door("frontend")?,
+            backend: door("backend")?,
+            workers: door("workers")?,
+            events: door("events")?,
+            ..self.connection.clone()
+        };
+        remote.write(&path)?;
+        Ok(path)
     }
 
     /// Asks for the result of one of its own methods.

@@ -3,12 +3,14 @@
 use super::ready;
 use crate::histogram::Histogram;
 use anyhow::{Context as _, bail, ensure};
+use muster_proto::connection::Connection;
 use muster_proto::rpc;
 use muster_proto::socket::{
     Context, Frame, Interest, Kind, PollItem, Profile, SendOutcome, Socket, poll,
 };
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What a client is to do: a line of JSON on its standard input.
@@ -75,7 +77,16 @@ pub fn run(req: bool, endpoints: &[String]) -> anyhow::Result<()> {
     let mut sockets = Vec::new();
     for endpoint in endpoints {
         let socket = Socket::open(&context, kind, &Profile::ClientLink)?;
-        socket.connect(endpoint)?;
+        if endpoint.contains("://") {
+            socket.connect(endpoint)?;
+        } else {
+            // A connection file: its keys are shown.
+            let file = Connection::read(Path::new(endpoint))?;
+            if let Some(curve) = &file.curve {
+                socket.set_curve_client(&curve.server_key, &curve.public_key, &curve.secret_key)?;
+            }
+            socket.connect(&file.frontend)?;
+        }
         sockets.push(socket);
     }
     ready()?;

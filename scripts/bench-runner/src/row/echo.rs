@@ -94,6 +94,20 @@ fn rate(bench: &Bench, row: &str, workers: &str, aim: f64, rounds: &[[Side; 2]])
     )
 }
 
+/// What keys cost: the same broker over TCP, with CURVE and without.
+pub fn keys(bench: &Bench) -> anyhow::Result<Measured> {
+    let keyed = Pool::over_tcp(&bench.broker, true)?;
+    let plain = Pool::over_tcp(&bench.broker, false)?;
+    let rounds = compare(bench, &keyed, &plain, &DEALERS)?;
+    let work = "echo over TCP with keys, 4 DEALER clients × 100 in flight, 4 managed workers";
+    let figure = Figure {
+        measure: "calls/s ÷ the same without keys".into(),
+        work: work.into(),
+        ..rate(bench, "keys", "", 0.6, &rounds)
+    };
+    Ok(Measured::Figures(vec![figure]))
+}
+
 pub fn req(bench: &Bench, clients: usize) -> anyhow::Result<Measured> {
     let load = Load {
         clients,
@@ -261,6 +275,29 @@ impl Pool {
         })
     }
 
+    /// Clients and workers come by TCP on loopback, with their roles' keys or without any.
+    fn over_tcp(program: &std::path::Path, has_keys: bool) -> anyhow::Result<Self> {
+        let listen = ["--listen", "tcp://127.0.0.1:0", "--curve"];
+        let broker = Broker::start(program, if has_keys { &listen } else { &listen[..2] })?;
+        let file = |role| -> anyhow::Result<String> {
+            let path = broker.remote_path(role, has_keys)?;
+            Ok(path.to_str().context("a path")?.to_owned())
+        };
+        let (client, worker) = (file("client")?, file("worker")?);
+        let mut workers = Vec::new();
+        for n in 0..WORKERS {
+            let name = format!("w{n}");
+            let args = ["managed-worker", "--name", &name, "--connection", &worker];
+            workers.push(RoleProcess::start(&args)?);
+        }
+        broker.await_slots(WORKERS as u64, Duration::from_secs(10))?;
+        Ok(Pool {
+            frontend: client,
+            middle: Middle::Broker(broker),
+            workers,
+        })
+    }
+
     fn of_proxy(folder: &std::path::Path) -> anyhow::Result<Self> {
         let endpoint = |name: &str| format!("ipc://{}/{name}", folder.display());
         let (frontend, backend) = (endpoint("front"), endpoint("back"));
@@ -301,6 +338,16 @@ fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 
         Some(other) => Pool::of_broker(other, kind)?,
         None => Pool::of_proxy(folder.path())?,
     };
+    compare(bench, &ours, &theirs, load)
+}
+
+/// The same clients call one pool, then the other.
+fn compare(
+    bench: &Bench,
+    ours: &Pool,
+    theirs: &Pool,
+    load: &Load,
+) -> anyhow::Result<Vec<[Side; 2]>> {
     let mut clients = Vec::new();
     for _ in 0..load.clients {
         let mut args = vec![
@@ -329,7 +376,7 @@ fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 
         shape.in_flight = load.in_flight;
         shape.window_ms = bench.window_ms;
         shape.attachment_bytes = load.attachment_bytes;
-        let pool = [&ours, &theirs][to];
+        let pool = [ours, theirs][to];
         let ([middle, workers], own) = (pool.cpu_s()?, cpu_s_of(&clients)?);
         for client in &mut clients {
             client.order(&shape)?;

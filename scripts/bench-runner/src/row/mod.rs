@@ -62,6 +62,10 @@ pub const ROWS: &[Row] = &[
         run: echo::attachments,
     },
     Row {
+        name: "keys",
+        run: echo::keys,
+    },
+    Row {
         name: "map",
         run: python::map,
     },
