@@ -125,7 +125,8 @@ def test_cancel_ends_the_call_on_the_cluster(pool):
     wait_for(lambda: pool.status()["calls"]["running"] == 2, "two running calls")
     wait_for(lambda: pool.status()["calls"]["queued"] == 4, "four waiting calls")
     assert all(future.cancel() for future in futures)
-    wait_for(lambda: pool.status()["calls"]["cancelled"] == before + 6, "six cancelled calls")
+    # At least: an earlier one may be counted late.
+    wait_for(lambda: pool.status()["calls"]["cancelled"] >= before + 6, "six cancelled calls")
     # Both slots are free again.
     assert len({f.result(30) for f in [pool.submit("nap", 0.5), pool.submit("nap", 0.5)]}) == 2
 
