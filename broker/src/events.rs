@@ -51,7 +51,7 @@ impl Events {
         }
     }
 
-    /// The socket, to wait for.
+    /// The socket, to wait for. Once something was published, [`Self::heed`] comes before a wait.
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -89,21 +89,24 @@ impl Events {
     }
 
     /// Listens again, unless the system has not yet let go of the address: then at the next turn.
-    pub fn reopen(&mut self) {
+    /// Gives whether it had to.
+    pub fn reopen(&mut self) -> bool {
         let (true, Some(door)) = (self.is_door_shut, &self.keyed_door) else {
-            return;
+            return false;
         };
         // It is libzmq's own thread that lets go of it, in no time.
         for _ in 0..REOPEN_TRIES {
             if self.socket.bind(door).is_ok() {
                 self.is_door_shut = false;
-                return;
+                break;
             }
             thread::sleep(Duration::from_millis(1));
         }
+        true
     }
 
-    fn is_watched(&self) -> bool {
+    /// Whether somebody has subscribed to something.
+    pub fn is_watched(&self) -> bool {
         !self.prefixes.is_empty()
     }
 

@@ -21,6 +21,7 @@ use muster_proto::{envelope, envelope::Envelope};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use std::borrow::Cow;
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -528,27 +529,21 @@ impl Frontend {
     }
 
     fn too_large(&self, frames: &[Frame], envelope: &Envelope) -> Option<RpcError> {
-        let body = frames[envelope.body].len();
-        if body > self.config.body_bytes_max {
-            return Some(RpcError::too_large(
-                "body_bytes",
-                body,
-                self.config.body_bytes_max,
-            ));
+        let (mut total, mut longest, mut body) = (0, 0, 0);
+        for (at, frame) in frames.iter().enumerate() {
+            let bytes = frame.len();
+            total += bytes;
+            match at.cmp(&envelope.body) {
+                Less => {}
+                Equal => body = bytes,
+                Greater => longest = longest.max(bytes),
+            }
         }
-        let attachments = &frames[envelope.body + 1..];
-        let longest = attachments
-            .iter()
-            .map(|frame| frame.len())
-            .max()
-            .unwrap_or(0);
-        if longest > self.config.attachment_bytes_max {
-            let max = self.config.attachment_bytes_max;
-            return Some(RpcError::too_large("attachment_bytes", longest, max));
-        }
-        let total: usize = frames.iter().map(|frame| frame.len()).sum();
-        let max = self.config.message_bytes_max;
-        (total > max).then(|| RpcError::too_large("message_bytes", total, max))
+        let config = &self.config;
+        let over = |name, bytes, max| (bytes > max).then(|| RpcError::too_large(name, bytes, max));
+        over("body_bytes", body, config.body_bytes_max)
+            .or_else(|| over("attachment_bytes", longest, config.attachment_bytes_max))
+            .or_else(|| over("message_bytes", total, config.message_bytes_max))
     }
 
     fn client_of(&mut self, routing: &Frame) -> ClientId {

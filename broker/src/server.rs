@@ -33,6 +33,9 @@ const DOOR_MESSAGES_MAX: usize = 256;
 /// Messages that share a look at the clock: some tens of microseconds.
 const CLOCK_MESSAGES: usize = 8;
 
+/// Turns without a pause after which somebody may have begun to watch.
+const WATCHERS_WAIT_TURNS: u32 = 64;
+
 /// How long the last answers may take to go out.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
@@ -51,6 +54,7 @@ struct Unread {
     workers: bool,
     clients: bool,
     lanes: bool,
+    watchers: bool,
     /// Somebody woke the loop.
     wake: bool,
 }
@@ -60,6 +64,7 @@ impl Unread {
         workers: true,
         clients: true,
         lanes: true,
+        watchers: true,
         wake: true,
     };
 }
@@ -88,6 +93,8 @@ pub struct Server {
     revoked: Vec<String>,
     is_drained: bool,
     memory: Memory,
+    /// Turns that found something to read when they ended.
+    busy_turns: u32,
 }
 
 /// What the loop is made of.
@@ -151,6 +158,7 @@ impl Server {
             revoked: Vec::new(),
             is_drained: false,
             memory: Memory::default(),
+            busy_turns: 0,
         }
     }
 
@@ -187,8 +195,12 @@ impl Server {
         };
         self.run_later();
         self.cut_off_revoked();
-        self.events.reopen();
-        if let Some(is_watched) = self.events.heed()? {
+        // What is published, and a door opened anew, may take in word of a subscription, which no
+        // descriptor tells of then.
+        let is_reopened = self.events.reopen();
+        if (unread.watchers || is_reopened || self.events.is_watched())
+            && let Some(is_watched) = self.events.heed()?
+        {
             self.core.watch(is_watched);
         }
         // All input before any verdict on who stayed silent: after a freeze everybody did.
@@ -214,6 +226,7 @@ impl Server {
             clients: from_clients == DOOR_MESSAGES_MAX,
             // A lane that was sent something may have taken in word of an answer by it.
             lanes: from_lanes > 0 || std::mem::take(&mut self.has_fed_lanes),
+            watchers: false,
             wake: false,
         })
     }
@@ -435,6 +448,8 @@ impl Server {
         if unread.workers || unread.clients || unread.lanes {
             // The other doors have their turn, too.
             unread.lanes = true;
+            self.busy_turns = self.busy_turns.wrapping_add(1);
+            unread.watchers = self.busy_turns.is_multiple_of(WATCHERS_WAIT_TURNS);
             unread.wake = self.leave.asked.load(Ordering::Relaxed) != self.leaving;
             return Ok(unread);
         }
@@ -452,15 +467,16 @@ impl Server {
             PollItem::wake_of(self.frontend.socket())?,
             PollItem::fd(&self.leave.wake, Interest::Read),
             PollItem::fd(&self.lanes, Interest::Read),
-            PollItem::socket(self.events.socket(), Interest::Read),
+            PollItem::wake_of(self.events.socket())?,
         ];
         socket::poll(&mut items, timeout)?;
         self.now = self.clock.now();
-        let [workers, clients, wake, lanes, _] = items.map(|item| item.is_readable());
+        let [workers, clients, wake, lanes, watchers] = items.map(|item| item.is_readable());
         Ok(Unread {
             workers,
             clients,
             lanes,
+            watchers,
             wake,
         })
     }
