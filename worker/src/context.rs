@@ -119,6 +119,24 @@ impl<'a> CallContext<'a> {
         if !self.takes_frames {
             return Ok(Attachment::Base64(BASE64.encode(bytes)));
         }
+        self.push(Frame::from(bytes))
+    }
+
+    /// Puts bytes that came with the call beside the result, without a copy of them.
+    ///
+    /// # Errors
+    /// As [`Self::bytes`] and [`Self::attach`].
+    pub fn attach_again(&self, attachment: &Attachment) -> Result<Attachment, CallError> {
+        match attachment {
+            Attachment::Frame(number) if self.takes_frames => match self.attachments.get(*number) {
+                Some(frame) => self.push(frame.share()),
+                None => Err(missing_attachment(number, self.attachments.len())),
+            },
+            _ => self.attach(self.bytes(attachment)?.into_owned()),
+        }
+    }
+
+    fn push(&self, frame: Frame) -> Result<Attachment, CallError> {
         let mut attached = self.attached.borrow_mut();
         if attached.len() == ATTACHMENTS_MAX {
             let (size, max) = (attached.len() + 1, ATTACHMENTS_MAX);
@@ -128,7 +146,7 @@ impl<'a> CallContext<'a> {
                 max,
             });
         }
-        attached.push(Frame::from(bytes));
+        attached.push(frame);
         Ok(Attachment::Frame(attached.len() - 1))
     }
 
@@ -161,6 +179,24 @@ mod tests {
         assert_eq!(context.attach(vec![0, 1]).unwrap(), Attachment::Frame(0));
         assert_eq!(context.attach(vec![]).unwrap(), Attachment::Frame(1));
         assert_eq!(context.attached.borrow()[0][..], [0, 1]);
+    }
+
+    #[test]
+    fn bytes_that_came_go_back_without_a_copy() {
+        let cancel = CancelFlag::default();
+        let frames = [Frame::from("x"), Frame::from(vec![7; 5_000])];
+        let mut context = CallContext {
+            attachments: &frames,
+            ..CallContext::new("m", &cancel)
+        };
+        let (first, missing) = (Attachment::Frame(0), Attachment::Frame(2));
+        let as_text = context.attach_again(&first).unwrap();
+        assert_eq!(as_text, Attachment::Base64("eA==".into()));
+        context.takes_frames = true;
+        let again = context.attach_again(&Attachment::Frame(1)).unwrap();
+        assert_eq!(again, Attachment::Frame(0));
+        assert_eq!(context.attached.borrow()[0].as_ptr(), frames[1].as_ptr());
+        assert!(context.attach_again(&missing).is_err());
     }
 
     #[test]
