@@ -344,6 +344,34 @@ impl Drop for Screen {
     }
 }
 
+/// Whether a `muster top` of this cluster runs.
+fn top_runs(cluster: &Cluster) -> bool {
+    let folder = cluster.folder.path().to_str().unwrap().as_bytes();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.map(|process| process.path()).any(|process| {
+        let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        line.ends_with(b"muster\0top\0")
+            && environment.windows(folder.len()).any(|part| part == folder)
+    })
+}
+
+#[test]
+fn top_ends_with_its_terminal() {
+    let cluster = Cluster::start();
+    let Some(screen) = Screen::open(&cluster, "env") else {
+        return;
+    };
+    screen.shows("muster top");
+    assert!(top_runs(&cluster));
+    drop(screen);
+    let deadline = Instant::now() + DEADLINE;
+    while top_runs(&cluster) {
+        assert!(Instant::now() < deadline, "it goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn top_is_watched_sorted_resized_and_used_in_a_terminal() {
     let cluster = Cluster::start();

@@ -12,6 +12,8 @@ use muster_proto::exit::Exit;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use view::{Pane, View};
 
 /// How long keys are waited for between two looks at whether there is news.
 const KEY_PAUSE: Duration = Duration::from_millis(50);
+/// How long the end may take once it was asked for.
+const END_PAUSE: Duration = Duration::from_secs(1);
 /// A broker that is away is said to be so, and asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between the two looks of one printed picture.
@@ -42,7 +46,13 @@ pub fn run(common: &Common, args: &TopArgs, out: &mut Output) -> CommandResult {
     let has_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
-    on_interrupt(move || over.store(true, Ordering::Relaxed))?;
+    on_interrupt(move || {
+        over.store(true, Ordering::Relaxed);
+        // The reader of keys may be stuck in a terminal that went away while it read.
+        std::thread::sleep(END_PAUSE);
+        ratatui::restore();
+        std::process::exit(Exit::Done.number());
+    })?;
     let (wishes, wished) = mpsc::channel();
     let (news, told) = mpsc::channel();
     let interval = args.interval.max(Duration::from_millis(100));
@@ -60,6 +70,25 @@ pub fn run(common: &Common, args: &TopArgs, out: &mut Output) -> CommandResult {
     ratatui::try_restore()?;
     result?;
     Ok(Exit::Done)
+}
+
+/// Waits a moment for a key. `false`: the terminal is gone, and reading from it would never end.
+fn wait_for_keys() -> io::Result<bool> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        // Keys come from the controlling terminal then.
+        event::poll(KEY_PAUSE)?;
+        return Ok(true);
+    }
+    let pause = Timespec::try_from(KEY_PAUSE).expect("a fraction of a second");
+    let mut items = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut items, Some(&pause)) {
+        // A resize comes as a signal.
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(!items[0].revents().intersects(gone))
 }
 
 /// What the one who draws wants of the one who asks.
@@ -141,7 +170,10 @@ impl Top {
                 terminal.draw(|frame| self.view.draw(frame, self.now.as_deref(), &self.since))?;
                 is_stale = false;
             }
-            if event::poll(KEY_PAUSE)? {
+            if !wait_for_keys()? {
+                return Ok(());
+            }
+            if event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         if self.press(key) {
