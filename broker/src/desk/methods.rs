@@ -70,8 +70,13 @@ impl Front<'_> {
 
     pub(super) fn methods_json(&self) -> Value {
         let known = self.core.methods();
-        let offered = self.offered().into_iter();
+        let of_lanes: Vec<Method> = self.core.served_by_lanes().map(of_stock_workers).collect();
+        let mut offered = self.offered();
+        for method in &of_lanes {
+            offered.entry(&method.name).or_insert((method, 0, 0));
+        }
         offered
+            .into_iter()
             .map(|(name, (method, workers, slots))| {
                 let status = known.get(name);
                 let service_ns = status.and_then(|status| status.service_ns);
@@ -135,4 +140,16 @@ fn latency_json(status: Option<&MethodStatus>) -> Value {
         })
         .collect();
     json!({"buckets": buckets, "sum_s": latency.sum_us as f64 / 1e6, "count": latency.calls()})
+}
+
+/// A method that stock workers have answered, which register nothing. It may run twice, or the
+/// broker would not have given it to them.
+fn of_stock_workers(name: &str) -> Method {
+    Method {
+        name: name.into(),
+        params: None,
+        doc: "Answered by stock workers, which describe nothing.".into(),
+        once: false,
+        chunks: false,
+    }
 }

@@ -57,12 +57,7 @@ fn calls(
         }
         std::thread::sleep(args.due(place).saturating_sub(start.elapsed()));
         let n = args.first + place;
-        // Not of stock workers: nobody registers their method, and after the broker's death the
-        // library can't know that it may be sent again. docs/reliability.md tells of this gap.
-        let draw = Draw {
-            is_for_lane: false,
-            ..Draw::of(args.seed, n)
-        };
+        let draw = Draw::of(args.seed, n);
         let mut call = Call::new(draw.method(), &(n, draw.nap_ms))?;
         if draw.is_once {
             call = call.attempts_max(1);
