@@ -302,7 +302,7 @@ fn parked_calls_are_recalled_from_a_slot_that_overruns() {
         client.receive();
     }
     // In one message, so that the first can't have overrun before the second is there.
-    client.send(&format!("[{CALL},{CALL}]"));
+    client.send(format!("[{CALL},{CALL}]"));
     let given = worker.calls(0);
     let [running, parked] = &given[..] else {
         panic!("{given:?}")
