@@ -113,10 +113,11 @@ fn a_start_that_fails_says_why_and_ends_everything() {
 fn python_functions_are_described_called_and_blamed() {
     let mut place = Place::new();
     let (_up, line) = place.up(&["-n", "4", "--python", EXAMPLES]);
-    assert!(line.starts_with("ready: 4 slots, 4 methods"), "{line}");
+    assert!(line.starts_with("ready: 4 slots, 5 methods"), "{line}");
     assert_eq!(
         place.ok(&["methods", "--long"]),
-        "Method -- f1\n  Signature: ['t', 'x', 'y']\n  Help : Sleep t seconds, then return x + y + 3.\n\
+        "Method -- count_slowly\n  Signature: ['n']\n  Help : Yield 0 to n - 1.\n\
+         Method -- f1\n  Signature: ['t', 'x', 'y']\n  Help : Sleep t seconds, then return x + y + 3.\n\
          Method -- is_even\n  Signature: ['n']\n  Help : Return True if n is even.\n\
          Method -- is_odd\n  Signature: ['n']\n  Help : Return True if n is odd.\n\
          Method -- multiply\n  Signature: ['x', 'y']\n  Help : Return x times y.\n"

@@ -85,10 +85,12 @@ fn a_socket_of_the_wrong_type_is_refused() {
         rig.until("an end", |rig| rig.gone.len() == n);
         assert!(peer.is_hung_up());
     }
+    // libzmq may say that it is ready before it hangs up, and so seem to have wanted the peer.
+    let ends = [GoneReason::Refused, GoneReason::Closed];
+    let reasons: Vec<_> = rig.gone.values().collect();
     assert!(
-        rig.gone
-            .values()
-            .all(|&reason| reason == GoneReason::Refused)
+        reasons.iter().all(|reason| ends.contains(reason)),
+        "{reasons:?}"
     );
 }
 
