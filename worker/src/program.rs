@@ -190,6 +190,9 @@ pub fn run_guard() {
     crate::descendants::guard();
 }
 
+/// Children that are started for the first load, when somebody kills one after the other.
+const LOADS_MAX: u32 = 5;
+
 /// Loads the Python modules once, in the child that will be the first slot's. `None`: the worker
 /// was told to end meanwhile.
 fn load(
@@ -198,22 +201,29 @@ fn load(
     host: &str,
     stopper: &Stopper,
 ) -> Result<Option<(Vec<Method>, Python)>, ProgramError> {
-    let mut python = Python::start(source, &format!("{name}.1"), name, host)?;
     let is_interrupted = || stopper.phase() != crate::slot::Phase::Serve;
-    match python.wait_loaded(stopper.wake(), is_interrupted) {
-        Ok(None) => Ok(None),
-        Ok(Some(hello)) => {
-            let (methods, version) = (hello.methods.len(), &hello.python);
-            log::debug!("worker={name}: Python {version} offers {methods} functions");
-            Ok(Some((hello.methods, python)))
-        }
-        Err(error) => {
-            if let StartError::Load(failure) = &error
-                && !failure.traceback.is_empty()
-            {
-                eprint!("{}", failure.traceback);
+    let mut loads = 1;
+    loop {
+        let mut python = Python::start(source, &format!("{name}.1"), name, host)?;
+        match python.wait_loaded(stopper.wake(), is_interrupted) {
+            Ok(None) => return Ok(None),
+            Ok(Some(hello)) => {
+                let (methods, version) = (hello.methods.len(), &hello.python);
+                log::debug!("worker={name}: Python {version} offers {methods} functions");
+                return Ok(Some((hello.methods, python)));
             }
-            Err(error.into())
+            Err(error @ StartError::Ended { is_killed, .. }) if is_killed && loads < LOADS_MAX => {
+                log::warn!("worker={name}: {error}; starting another one");
+                loads += 1;
+            }
+            Err(error) => {
+                if let StartError::Load(failure) = &error
+                    && !failure.traceback.is_empty()
+                {
+                    eprint!("{}", failure.traceback);
+                }
+                return Err(error.into());
+            }
         }
     }
 }

@@ -130,6 +130,8 @@ pub enum StartError {
     Ended {
         /// Its exit code or signal, in words.
         ended: String,
+        /// Somebody killed it: another one may fare better.
+        is_killed: bool,
         /// The last of what it wrote.
         stderr_tail: String,
     },
@@ -264,6 +266,7 @@ impl Python {
 
     fn ended(&mut self, why: &str) -> StartError {
         let ended = self.end();
+        let is_killed = why.is_empty() && ended.signal.is_some();
         let ended = if why.is_empty() {
             ended.to_string()
         } else {
@@ -271,6 +274,7 @@ impl Python {
         };
         StartError::Ended {
             ended,
+            is_killed,
             stderr_tail: self.stderr_tail(),
         }
     }
