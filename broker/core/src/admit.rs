@@ -171,10 +171,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let is_small =
             open_calls < calls_max / SMALL_SHARE && open_bytes + bytes < bytes_max / SMALL_SHARE;
         let reserve = |max: usize| if is_small { max / RESERVE_SHARE } else { 0 };
-        if self.queued_calls >= calls_max + reserve(calls_max) {
+        if self.queued_calls >= calls_max.saturating_add(reserve(calls_max)) {
             return overloaded("queued_calls", calls_max);
         }
-        if self.queued_bytes + bytes > bytes_max + reserve(bytes_max) {
+        if self.queued_bytes + bytes > bytes_max.saturating_add(reserve(bytes_max)) {
             return overloaded("queued_bytes", bytes_max);
         }
         let class = self.class_of(&new.target)?;

@@ -50,7 +50,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             (self.queued_calls, self.queued_bytes),
             "queue totals"
         );
-        let with_reserve = |max: usize| max + max / RESERVE_SHARE;
+        let with_reserve = |max: usize| max.saturating_add(max / RESERVE_SHARE);
         let (calls_max, bytes_max) = (self.config.queued_calls_max, self.config.queued_bytes_max);
         assert!(fresh.0 <= with_reserve(calls_max), "queued calls");
         assert!(fresh.1 <= with_reserve(bytes_max), "queued bytes");

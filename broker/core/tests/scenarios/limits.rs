@@ -20,6 +20,18 @@ fn a_full_queue_sheds_by_name_and_recovers() {
 }
 
 #[test]
+fn caps_may_be_as_large_as_numbers_go() {
+    let config = Config {
+        queued_calls_max: usize::MAX,
+        queued_bytes_max: usize::MAX,
+        client_calls_max: usize::MAX,
+        ..config()
+    };
+    let mut story = Story::pool(config, &[1], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+}
+
+#[test]
 fn a_full_queue_is_full_for_those_who_filled_it() {
     let config = Config {
         queued_calls_max: 128,
