@@ -218,10 +218,11 @@ def test_curve_keys_come_from_the_connection_file(cluster: Cluster, tmp_path):
         cluster.start_broker("--listen", "tcp://127.0.0.1:0", "--curve")
     finally:
         del os.environ["XDG_STATE_HOME"]
-    files = wait_for(lambda: sorted(tmp_path.glob("muster/**/*.json")), "connection files with keys")
-    client = [file for file in files if "client" in file.name]
-    worker = [file for file in files if "worker" in file.name]
-    assert client and worker, files
+    def files(role: str):
+        return sorted(tmp_path.glob(f"muster/**/{role}*.json"))
+
+    client = wait_for(lambda: files("client"), "a client's connection file")
+    worker = wait_for(lambda: files("worker"), "a worker's connection file")
     cluster.spawn(sys.executable, "-m", "muster.serve", "operator", "-n", "1", "--connection", str(worker[0]))
     pool = muster.connect(connection=str(client[0]), timeout=20)
     pool.wait_for_slots(1)
