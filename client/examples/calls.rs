@@ -4,7 +4,7 @@ use muster_client::{Call, Client, Error, MapOptions, Target, as_completed};
 use std::time::Duration;
 
 fn main() -> Result<(), Error> {
-    let client = Client::connect(&Target::default())?;
+    let client = Client::connect(&Target::from_env())?;
 
     // One call, waited for.
     let product: i64 = client.call("multiply", &(5, 3))?.json()?;

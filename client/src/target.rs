@@ -47,6 +47,19 @@ impl Target {
         }
     }
 
+    /// What the environment says, as `muster` reads it: `MUSTER_CLUSTER`, `MUSTER_RUNTIME_DIR`,
+    /// `MUSTER_CONNECTION` and `MUSTER_ENDPOINT`; where it says nothing, the default.
+    pub fn from_env() -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let text = |name| set(name).map(|value| value.to_string_lossy().into_owned());
+        Target {
+            cluster: text("MUSTER_CLUSTER"),
+            runtime_dir: set("MUSTER_RUNTIME_DIR").map(PathBuf::from),
+            connection: set("MUSTER_CONNECTION").map(PathBuf::from),
+            endpoint: text("MUSTER_ENDPOINT"),
+        }
+    }
+
     /// The runtime directory meant by cluster name and folder.
     ///
     /// # Errors
