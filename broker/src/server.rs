@@ -4,6 +4,8 @@
 //! messages from each door before it sends what has piled up, so that calls and replies travel
 //! many to a message under load and at once when there is none.
 
+mod actions;
+
 use crate::clock::Clock;
 use crate::desk::Front;
 use crate::events::Events;
@@ -15,11 +17,10 @@ use crate::memory::Memory;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::streamed::Streamed;
-use crate::workers::{Order, Received, Workers};
-use log::{debug, info, log_enabled};
+use crate::workers::{Received, Workers};
+use log::info;
 use muster_core::{Action, Core, Event, MonoTime};
 use muster_proto::socket::{self, Interest, PollItem, SocketError, Wake};
-use muster_proto::worker::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -315,130 +316,6 @@ impl Server {
         }
     }
 
-    /// Tells the core what happened and does what it wants done.
-    fn tell(&mut self, event: CoreEvent) {
-        if log_enabled!(log::Level::Debug) {
-            log_event(&event);
-        }
-        self.core.handle(self.now, event);
-        while let Some(action) = self.core.poll_action() {
-            self.perform(action);
-        }
-    }
-
-    fn perform(&mut self, action: CoreAction) {
-        match action {
-            Action::Dispatch {
-                slot,
-                dispatch,
-                seq,
-                remaining,
-                is_long,
-            } => {
-                debug!(
-                    "call={} attempt={} slot={}",
-                    dispatch.call, dispatch.attempt, slot.0
-                );
-                let Some(request) = self.core.request(dispatch.call) else {
-                    return;
-                };
-                let Some(target) = self.core.target(dispatch.call) else {
-                    return;
-                };
-                let order = Order {
-                    slot,
-                    dispatch,
-                    seq,
-                    remaining,
-                    target,
-                    request,
-                };
-                let handed_over = if Lanes::has_slot(slot) {
-                    self.has_fed_lanes = true;
-                    self.lanes.dispatch(&order, self.now)
-                } else {
-                    self.workers.dispatch(&order)
-                };
-                if let Err(slot) = handed_over {
-                    self.later.push(Event::DispatchFailed { slot });
-                } else if is_long {
-                    self.flush();
-                }
-            }
-            Action::Answer {
-                client,
-                call,
-                request,
-                outcome,
-            } => {
-                debug!("call={call} client={}: answered", client.0);
-                self.frontend
-                    .answer(client, &request, &outcome, &self.clock);
-            }
-            Action::AnswerBatch {
-                client,
-                envelope,
-                items,
-            } => {
-                self.frontend
-                    .answer_batch(client, &envelope, &items, &self.clock);
-            }
-            Action::Acknowledge { client, call } => {
-                let Some(request) = self.core.request(call) else {
-                    return;
-                };
-                self.frontend.acknowledge(client, request);
-            }
-            Action::AcknowledgeRefused { client, request } => {
-                self.frontend.acknowledge(client, &request);
-            }
-            Action::Cancel {
-                slot,
-                seq,
-                dispatch,
-            } => {
-                self.workers
-                    .tell_of_call(Command::Cancel, slot, seq, dispatch);
-            }
-            Action::Recall {
-                slot,
-                seq,
-                dispatch,
-            } => {
-                self.workers
-                    .tell_of_call(Command::Recall, slot, seq, dispatch);
-            }
-            Action::OpenSlot { worker, nest } => self.workers.open_slot(worker, nest),
-            Action::CloseSlot { slot } => self.workers.close_slot(slot),
-            Action::CloseLane { slot } => self.lanes.close(slot),
-            Action::ForgetWorker { worker } => {
-                info!("worker={}: silent for too long, lost", worker.0);
-                self.workers.forget(worker);
-            }
-            Action::Note(note) => self.events.publish(&note, &self.core, &self.clock),
-            Action::Drained => {
-                info!("drained");
-                self.is_drained = true;
-            }
-        }
-    }
-
-    /// Sends what has piled up, and what comes of the links found broken by it.
-    fn flush(&mut self) {
-        loop {
-            for slot in self.workers.flush() {
-                self.later.push(Event::DispatchFailed { slot });
-            }
-            for client in self.frontend.flush(&self.clock) {
-                self.later.push(Event::ClientGone { client });
-            }
-            if self.later.is_empty() {
-                return;
-            }
-            self.run_later();
-        }
-    }
-
     /// Waits until something is there to be read or due. `left` was left to be read.
     fn wait(&mut self, left: Unread) -> Result<Unread, SocketError> {
         let mut unread = left;
@@ -496,28 +373,5 @@ impl Server {
             self.flush();
         }
         self.leaving = asked;
-    }
-}
-
-fn log_event(event: &CoreEvent) {
-    match event {
-        Event::Call { client, call } => debug!("client={}: call for {:?}", client.0, call.target),
-        Event::Batch { client, items, .. } => {
-            debug!("client={}: batch of {}", client.0, items.len());
-        }
-        Event::Replied {
-            slot,
-            dispatch,
-            service,
-            verdict,
-            ..
-        } => {
-            debug!(
-                "call={} attempt={} slot={}: {verdict:?} in {service:?}",
-                dispatch.call, dispatch.attempt, slot.0
-            );
-        }
-        Event::WorkerHeard { .. } | Event::Tick => {}
-        other => debug!("{other:?}"),
     }
 }
