@@ -13,11 +13,12 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/page/page.css", CSS, include_str!("page/page.css")),
     ("/page/parts.css", CSS, include_str!("page/parts.css")),
     ("/page/main.js", SCRIPT, include_str!("page/main.js")),
+    ("/page/codes.js", SCRIPT, include_str!("page/codes.js")),
     ("/page/dom.js", SCRIPT, include_str!("page/dom.js")),
     (
         "/page/failures.js",
@@ -28,6 +29,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("/page/methods.js", SCRIPT, include_str!("page/methods.js")),
     ("/page/queues.js", SCRIPT, include_str!("page/queues.js")),
     ("/page/rates.js", SCRIPT, include_str!("page/rates.js")),
+    ("/page/scale.js", SCRIPT, include_str!("page/scale.js")),
     ("/page/slots.js", SCRIPT, include_str!("page/slots.js")),
     ("/page/theme.js", SCRIPT, include_str!("page/theme.js")),
 ];
@@ -46,6 +48,7 @@ pub(crate) fn get(path: &str) -> Option<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muster_proto::code::Code;
 
     #[test]
     fn the_page_asks_nobody_else_and_holds_nothing_inline() {
@@ -59,5 +62,14 @@ mod tests {
             assert!(!html.contains(inline), "{inline}");
         }
         assert!(get("/page/main.js").is_some() && get("/page/../x").is_none());
+    }
+
+    #[test]
+    fn the_page_knows_every_code_by_its_name() {
+        let codes = include_str!("page/codes.js");
+        for code in Code::ALL {
+            let line = format!("[{}, \"{code:?}\"]", code.number());
+            assert!(codes.contains(&line), "{line}");
+        }
     }
 }

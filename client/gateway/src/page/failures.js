@@ -1,5 +1,6 @@
 // The last failed calls. One that was opened stays open while others come.
 
+import { nameOf } from "./codes.js";
 import { byId, duration, make, timeOfDay } from "./dom.js";
 
 const SHOWN = 50;
@@ -53,7 +54,7 @@ function draw({ id, method, ended, took, error, slot }) {
     make("span", { class: "quiet" }, timeOfDay(ended)),
     make("b", { class: "mono" }, method),
     make("span", { class: "grow" }, what),
-    make("span", { class: "tag bad" }, String(code ?? "error")),
+    make("span", { class: "tag bad", title: `code ${code}` }, nameOf(code)),
   );
   const facts = [
     id && `call ${id}`,
@@ -66,5 +67,5 @@ function draw({ id, method, ended, took, error, slot }) {
   if (facts.length) inside.append(make("p", { class: "quiet" }, facts.join(" · ")));
   const text = detail.traceback || detail.stderr || (data === undefined ? message : JSON.stringify(data, null, 2));
   inside.append(make("pre", { tabindex: "0" }, text ?? ""));
-  return make("details", {}, summary, inside);
+  return make("details", { class: "failed" }, summary, inside);
 }

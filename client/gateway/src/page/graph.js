@@ -1,6 +1,7 @@
 // A graph of the last minutes. The mouse or the arrow keys read values off it.
 
 import { duration, make, setAttribute, setText, timeOfDay } from "./dom.js";
+import { linear } from "./scale.js";
 
 const POINTS = 300;
 /** A young graph is not squeezed into the corner of five minutes. */
@@ -15,23 +16,17 @@ function svg(tag, attributes, parent) {
   return element;
 }
 
-/** The next of 1, 2, 5, 10, 20 … that is not below. */
-function roundUp(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.9999);
-}
-
 export class Graph {
-  constructor(holder, title, lines) {
+  /** `scale` is one of scale.js. */
+  constructor(holder, title, lines, scale = linear) {
     this.title = title;
     this.lines = lines;
+    this.scale = scale;
     this.points = [];
     this.chosen = null;
     this.svg = svg("svg", { tabindex: 0, role: "img" }, holder);
-    this.rules = [0, 1, 2].map(() => ({
-      rule: svg("line", { class: "grid" }, this.svg),
-      label: svg("text", { class: "label", "text-anchor": "end" }, this.svg),
-    }));
+    this.grid = svg("g", {}, this.svg);
+    this.rules = [];
     this.from = svg("text", { class: "label" }, this.svg);
     this.until = svg("text", { class: "label", "text-anchor": "end" }, this.svg);
     setText(this.until, "now");
@@ -110,11 +105,13 @@ export class Graph {
     const { span } = this;
     const width = this.svg.clientWidth || WIDTH;
     const known = this.points.flatMap(({ values }) => values).filter((value) => value !== null);
-    const top = roundUp(Math.max(...known, 0) || 1);
+    const { marks, share } = this.scale(known);
     const x = (place) => LEFT + ((place + span - this.points.length) / (span - 1)) * (width - LEFT);
-    const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
+    const y = (value) => TOP + (1 - share(value)) * (HEIGHT - TOP - BOTTOM);
+    while (this.rules.length < marks.length) this.addRule();
+    while (this.rules.length > marks.length) Object.values(this.rules.pop()).forEach((element) => element.remove());
     this.rules.forEach(({ rule, label }, at) => {
-      const value = (top * at) / 2;
+      const value = marks[at];
       for (const [name, number] of [["x1", LEFT], ["x2", width], ["y1", y(value)], ["y2", y(value)]]) {
         setAttribute(rule, name, number.toFixed(1));
       }
@@ -130,6 +127,12 @@ export class Graph {
     this.paths.forEach((path, line) => path.setAttribute("d", this.outline(line, x, y)));
     this.area.setAttribute("d", this.filled(x, y));
     this.drawKey(x);
+  }
+
+  addRule() {
+    const rule = svg("line", { class: "grid" }, this.grid);
+    const label = svg("text", { class: "label", "text-anchor": "end" }, this.grid);
+    this.rules.push({ rule, label });
   }
 
   /** A line with gaps where nothing is known; a lone point is a dot. */

@@ -7,9 +7,10 @@ import { Methods } from "./methods.js";
 import { Queues } from "./queues.js";
 import { byId, count, duration, setText } from "./dom.js";
 import { latencyOf, ratesOf } from "./rates.js";
+import { logarithmic } from "./scale.js";
 import { startTheme } from "./theme.js";
 
-const perSecond = (value) => (value < 10 ? value.toFixed(1) : count(Math.round(value)));
+const perSecond = (value) => (value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value)));
 
 const rateGraph = new Graph(byId("rate-graph"), "Throughput", [
   { name: "answered", style: "one", format: perSecond },
@@ -19,7 +20,7 @@ const latencyGraph = new Graph(byId("latency-graph"), "Latency", [
   { name: "median", style: "one", format: duration },
   { name: "p95", style: "three", format: duration },
   { name: "p99", style: "two", format: duration },
-]);
+], logarithmic);
 const slots = new Slots();
 const failures = new Failures();
 const methods = new Methods();
@@ -61,7 +62,9 @@ function showNumbers(status, rates) {
   setText(byId("n-running"), count(calls.running));
   setText(byId("n-slots"), count(states.busy));
   setText(byId("n-slots-of"), `of ${count(states.total)} slots busy`);
-  setText(byId("n-workers"), count(status.workers.managed + status.workers.lanes));
+  const workers = status.workers.managed + status.workers.lanes;
+  setText(byId("n-workers"), count(workers));
+  setText(byId("n-workers-of"), workers === 1 ? "worker" : "workers");
   const failed = calls.failed + calls.expired + calls.lost;
   setText(byId("n-failed"), count(failed));
   byId("n-failed").dataset.tone = rates && rates.failed > 0 ? "bad" : "";

@@ -12,6 +12,8 @@ export class Queues {
 
   show(methods) {
     const sorted = [...methods].sort((a, b) => b.queued - a.queued || (a.name < b.name ? -1 : 1)).slice(0, SHOWN);
+    byId("queues-none").hidden = sorted.length > 0;
+    byId("queues-table").hidden = sorted.length === 0;
     const longest = Math.max(1, ...sorted.map((method) => method.queued));
     while (this.rows.length < sorted.length) this.addRow();
     while (this.rows.length > sorted.length) this.rows.pop().row.remove();

@@ -17,7 +17,7 @@ export function ratesOf(before, now) {
 
 /** How long calls took that ended between the two. */
 export function latencyOf(before, now) {
-  const hasBuckets = now.methods.some((method) => method.latency);
+  const hasBuckets = now.methods.length === 0 || now.methods.some((method) => method.latency);
   const names = hasBuckets ? NAMES_QUANTILES : NAMES_MEAN;
   const what = hasBuckets ? "from admission to answer" : "time in the function";
   const values = [null, null, null];

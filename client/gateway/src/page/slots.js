@@ -6,6 +6,8 @@ import { byId, count, duration, make, setAttribute, setText } from "./dom.js";
 const STATES = ["busy", "ready", "starting", "draining", "backoff", "lost"];
 /** More tiles than this are drawn small. */
 const DENSE = 160;
+/** From here on a tile says for how long its call has run, in seconds. */
+const LONG_S = 1;
 
 export class Slots {
   constructor() {
@@ -74,7 +76,9 @@ export class Slots {
       counts.set(slot.state, (counts.get(slot.state) ?? 0) + 1);
       const call = slot.call ? calls.get(slot.call) : undefined;
       const what = slot.call ? (call?.method ?? "a call") : slot.state;
+      const age = call && call.age_s >= LONG_S ? ` · ${duration(call.age_s)}` : "";
       Object.assign(tile, { slot, worker, call });
+      setText(tile.name, tile.number + age);
       setAttribute(tile.element, "data-state", slot.state);
       setText(tile.what, what);
       const doing = slot.call ? `, running ${what}` : "";
@@ -90,10 +94,11 @@ export class Slots {
 
   addTile(group, worker, slot) {
     const number = slot.name.startsWith(`${worker.name}.`) ? slot.name.slice(worker.name.length) : slot.name;
+    const name = make("span", { class: "name" }, number);
     const what = make("span", { class: "what" });
-    const element = make("button", { type: "button", class: "tile", tabindex: -1 }, make("span", { class: "name" }, number), what);
+    const element = make("button", { type: "button", class: "tile", tabindex: -1 }, name, what);
     group.tiles.append(element);
-    const tile = { element, what };
+    const tile = { element, name, number, what };
     group.slots.set(slot.name, tile);
     this.tiles.set(element, tile);
     return tile;
