@@ -40,6 +40,8 @@ pub(crate) struct SlotProcess {
     number: u32,
     label: String,
     state: State,
+    /// The process before, until it is buried.
+    remains: Option<Box<Running>>,
     backoff: Backoff,
     /// The latest link order: a successor gets it, too.
     link: Option<LinkOrder>,
@@ -81,6 +83,7 @@ impl SlotProcess {
             state: State::Down {
                 until: Instant::now(),
             },
+            remains: None,
             backoff: Backoff::default(),
             link: None,
             ending: None,
@@ -238,10 +241,8 @@ impl SlotProcess {
         running.read_output();
         let Some(ended) = ended else { return };
         let (pid, now) = (running.child.pid(), Instant::now());
-        running.child.end_descendants();
-        // Its own children had marks of its making.
-        crate::descendants::end_of_process(pid);
         if self.ending.is_some() {
+            running.bury();
             events.push(ProcessEvent::Over);
             return;
         }
@@ -272,7 +273,18 @@ impl SlotProcess {
             backoff_ms: wait.as_millis() as u64,
             ..ended.lost(number, pid)
         }));
-        self.state = State::Down { until: now + wait };
+        let down = State::Down { until: now + wait };
+        if let State::Up(running) = std::mem::replace(&mut self.state, down) {
+            self.remains = Some(running);
+        }
+    }
+
+    /// Ends what the process that ended had started. That takes a look at every process of the
+    /// machine, milliseconds, so its end is told first.
+    pub fn bury(&mut self) {
+        if let Some(mut running) = self.remains.take() {
+            running.bury();
+        }
     }
 }
 
@@ -304,6 +316,13 @@ impl Running {
             memory: MemoryWatch::always(memory_bytes_max),
             over_memory: None,
         })
+    }
+
+    fn bury(&mut self) {
+        let pid = self.child.pid();
+        self.child.end_descendants();
+        // Its own children had marks of its making.
+        crate::descendants::end_of_process(pid);
     }
 
     fn order(&mut self, order: &Order) {

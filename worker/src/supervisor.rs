@@ -352,6 +352,7 @@ impl Supervisor {
                             ProcessEvent::Over => over.push((number, None)),
                         }
                     }
+                    process.bury();
                 }
             }
         }

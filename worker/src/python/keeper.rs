@@ -21,6 +21,8 @@ pub(crate) struct Keeper {
     slot: u32,
     label: String,
     state: State,
+    /// The child before, until it is buried.
+    remains: Option<Box<Python>>,
     backoff: Backoff,
     memory: MemoryWatch,
     /// Calls, and items of chunks, that the child was given.
@@ -75,6 +77,7 @@ impl Keeper {
             slot,
             label,
             state,
+            remains: None,
             backoff: Backoff::default(),
             given: 0,
             successor: None,
@@ -220,13 +223,15 @@ impl Keeper {
     }
 
     /// Starts the successor of a child that ended, if it is due, and waits until it has loaded its
-    /// modules. True when it came up. `is_interrupted` is asked whenever `wake` is woken.
+    /// modules. True when it came up. `is_interrupted` is asked whenever `wake` is woken. First of
+    /// all the child that ended is buried: whoever waits for word of its end is told before.
     pub fn revive(
         &mut self,
         origin: &Origin,
         wake: &Wake,
         is_interrupted: impl FnMut() -> bool,
     ) -> bool {
+        self.bury();
         let started = Instant::now();
         match self.state {
             State::Down { until } if until <= started && self.successor.is_none() => {}
@@ -325,10 +330,23 @@ impl Keeper {
             on_purpose: true,
             ..python.kill().lost(self.slot, pid)
         };
-        self.state = State::Down {
-            until: Instant::now(),
-        };
+        self.fall(Instant::now());
         lost
+    }
+
+    /// There is no child until then.
+    fn fall(&mut self, until: Instant) {
+        if let State::Up { python, .. } = std::mem::replace(&mut self.state, State::Down { until })
+        {
+            self.bury();
+            self.remains = Some(python);
+        }
+    }
+
+    fn bury(&mut self) {
+        if let Some(python) = self.remains.take() {
+            python.bury();
+        }
     }
 
     fn rest(&mut self, started: Instant) -> Duration {
@@ -341,10 +359,14 @@ impl Keeper {
                 self.label
             );
         }
-        self.state = State::Down {
-            until: now + rest.wait,
-        };
+        self.fall(now + rest.wait);
         rest.wait
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.bury();
     }
 }
 

@@ -266,6 +266,7 @@ impl Python {
 
     fn ended(&mut self, why: &str) -> StartError {
         let ended = self.end();
+        self.child.end_descendants();
         let is_killed = why.is_empty() && ended.signal.is_some();
         let ended = if why.is_empty() {
             ended.to_string()
@@ -384,12 +385,19 @@ impl Python {
         }
     }
 
-    /// Ends the child at once.
+    /// Ends the child at once. What it started outside its group lives until it is [buried].
+    ///
+    /// [buried]: Self::bury
     pub fn kill(&mut self) -> Ended {
         let ended = self.child.kill();
-        self.child.end_descendants();
         self.read_output();
         ended
+    }
+
+    /// Ends what the child started, wherever it went. That takes a look at every process of the
+    /// machine, milliseconds, so whoever waits for word of its end is told first.
+    pub fn bury(mut self) {
+        self.child.end_descendants();
     }
 
     /// The last of what the child wrote to its standard error.
