@@ -1,7 +1,8 @@
 //! How long to wait before a child that crashed is started again.
 //!
-//! A crash alone costs nothing: the successor starts at once. Only a loop is slowed down, and one
-//! that goes on is given up but for a try every half minute, with a complaint that a person hears.
+//! A crash alone costs nothing: the successor starts at once. Only a loop is slowed down, crashes
+//! in a row without an answered call between them, and one that goes on is given up but for a try
+//! every half minute, with a complaint that a person hears.
 
 use muster_proto::socket::random_bytes;
 use std::time::{Duration, Instant};
@@ -61,6 +62,13 @@ impl Backoff {
         Rest { wait, is_loud }
     }
 
+    /// A child answered a call: what crashed before it was no loop.
+    pub fn answered(&mut self) {
+        if !self.recent.is_empty() {
+            self.forgive();
+        }
+    }
+
     /// Somebody changed what runs: all is forgiven.
     pub fn forgive(&mut self) {
         *self = Backoff::default();
@@ -111,6 +119,22 @@ mod tests {
         assert_eq!(loud, [false, false, false, false, true, false, false]);
         let slow = waits(6, Duration::from_secs(11));
         assert_about(&slow, &[0.0, 0.0, 0.0, 0.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn crashes_between_which_calls_are_answered_are_no_loop() {
+        let mut backoff = Backoff::default();
+        let now = Instant::now();
+        for _ in 0..20 {
+            let rest = backoff.crashed(now, now);
+            assert_eq!((rest.wait, rest.is_loud), (Duration::ZERO, false));
+            backoff.crashed(now, now);
+            backoff.answered();
+        }
+        // The two after the last answer, and a third.
+        assert_about(&[backoff.crashed(now, now).wait.as_secs_f64()], &[0.0]);
+        assert_about(&[backoff.crashed(now, now).wait.as_secs_f64()], &[0.0]);
+        assert_about(&[backoff.crashed(now, now).wait.as_secs_f64()], &[0.1]);
     }
 
     #[test]

@@ -291,9 +291,13 @@ impl PlainSlot {
                     if (message.head.kind, message.head.serial) != (kind::RESULT, self.serial) {
                         continue;
                     }
-                    let body = message.body.to_vec();
-                    if message.head.flags & flag::IS_ERROR == 0 {
-                        return Ok((body, message.attachments));
+                    let (body, attachments) = (message.body.to_vec(), message.attachments);
+                    let is_error = message.head.flags & flag::IS_ERROR != 0;
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.answered();
+                    }
+                    if !is_error {
+                        return Ok((body, attachments));
                     }
                     return Err(serde_json::from_slice(&body).unwrap_or_else(|error| {
                         log::error!("slot={}: an unreadable error: {error}", self.label);

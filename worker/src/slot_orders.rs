@@ -65,4 +65,6 @@ pub(crate) enum Report {
     Ended(u32),
     /// Whether a fresh child serves, as ordered.
     Reloaded(bool),
+    /// It has answered its first call.
+    Answered,
 }

@@ -68,6 +68,7 @@ struct Running {
     cancels: Vec<(u32, Instant)>,
     /// It was killed because a cancelled call did not end.
     is_stuck: bool,
+    has_answered: bool,
     memory: MemoryWatch,
     /// Why it was killed, if it had too much memory.
     over_memory: Option<String>,
@@ -246,6 +247,9 @@ impl SlotProcess {
             events.push(ProcessEvent::Over);
             return;
         }
+        if running.has_answered {
+            self.backoff.answered();
+        }
         let is_on_purpose = running.is_stuck;
         let wait = if is_on_purpose {
             log::warn!("slot={label} pid={pid}: a cancelled call did not end, it is replaced");
@@ -313,6 +317,7 @@ impl Running {
             recalls: Vec::new(),
             cancels: Vec::new(),
             is_stuck: false,
+            has_answered: false,
             memory: MemoryWatch::always(memory_bytes_max),
             over_memory: None,
         })
@@ -379,6 +384,7 @@ impl Running {
             }
             Report::Reloaded(is_done) => events.push(ProcessEvent::Reloaded(is_done)),
             Report::Ended(seq) => self.cancels.retain(|&(cancelled, _)| cancelled != seq),
+            Report::Answered => self.has_answered = true,
         }
     }
 

@@ -334,6 +334,11 @@ impl Keeper {
         lost
     }
 
+    /// The child answered a call: it works, whatever crashed before.
+    pub fn answered(&mut self) {
+        self.backoff.answered();
+    }
+
     /// There is no child until then.
     fn fall(&mut self, until: Instant) {
         if let State::Up { python, .. } = std::mem::replace(&mut self.state, State::Down { until })

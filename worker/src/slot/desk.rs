@@ -9,7 +9,7 @@ use muster_proto::worker::Nest;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Which broker to join, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub(crate) struct Desk {
     is_suspended: AtomicBool,
     link: Mutex<Option<LinkOrder>>,
     reload: Mutex<Option<ReloadOrder>>,
+    /// Tells whoever wants to know of the slot's first answer.
+    first_answer: OnceLock<fn()>,
 }
 
 impl Desk {
@@ -81,6 +83,7 @@ impl Desk {
             is_suspended: AtomicBool::new(false),
             link: Mutex::new(None),
             reload: Mutex::new(None),
+            first_answer: OnceLock::new(),
         })
     }
 
@@ -115,6 +118,18 @@ impl Desk {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+
+    /// Has the slot's first answer told, before the slot runs.
+    pub fn on_first_answer(&self, tell: fn()) {
+        let _ = self.first_answer.set(tell);
+    }
+
+    /// The slot has answered its first call.
+    pub fn answered(&self) {
+        if let Some(tell) = self.first_answer.get() {
+            tell();
+        }
     }
 
     /// Has the slot end, now or when it is idle. There is no way back.

@@ -85,6 +85,7 @@ pub(crate) struct Slot {
     last_end: Option<Instant>,
     /// When a draining slot saw its last call.
     quiet_since: Instant,
+    has_answered: bool,
 }
 
 impl Slot {
@@ -123,6 +124,7 @@ impl Slot {
             result: Vec::new(),
             last_end: None,
             quiet_since: Instant::now(),
+            has_answered: false,
         })
     }
 
@@ -280,6 +282,10 @@ impl Slot {
     fn flush(&mut self) -> Result<(), SocketError> {
         if !self.replies.is_empty() {
             self.quiet_since = Instant::now();
+            if !self.has_answered {
+                self.has_answered = true;
+                self.desk.answered();
+            }
         }
         match self.joining.socket() {
             Some(socket) => self.replies.flush(socket),

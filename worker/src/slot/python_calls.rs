@@ -285,6 +285,9 @@ impl Slot {
                 }
                 desk.gate.end(call.seq);
                 outstanding.pop_front();
+                if let Some(keeper) = keeper {
+                    keeper.answered();
+                }
                 if replies.is_full() {
                     self.flush()?;
                 }
