@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 fn main() -> ExitCode {
+    end_on_panic();
     end_with_parent();
     if let Some(exit) = muster_manual::answer(Cli::command()) {
         return exit;
@@ -47,6 +48,16 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit.number() as u8)
+}
+
+/// Ends the process when any of its threads panics, before anything is unwound: half a broker would
+/// take calls that it can't answer. Whoever started it starts another; workers and clients come back.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -1,8 +1,9 @@
-//! What signals, other brokers, limits and the clock do to a broker at work.
+//! What signals, other brokers, limits, the clock and its own flaws do to a broker at work.
 
 mod common;
 
 use common::honest::HonestWorker;
+use common::shim::Shim;
 use common::{Broker, Client, FakeWorker, wait_for};
 use muster_proto::socket::Context;
 use rustix::process::Signal;
@@ -200,4 +201,87 @@ fn out_of_descriptors_it_refuses_links_and_serves_those_it_has() {
     prlimit(pid, Resource::Nofile, before).unwrap();
     let late = broker.client(&context);
     assert_eq!(late.result("m", json!([7])), json!([7]));
+}
+
+/// Hours that the last line of the broker's log is away from now, by the clock that it believes.
+fn log_is_off_hours(broker: &Broker) -> i64 {
+    let log = broker.log();
+    let line = log.lines().last().expect("it logs");
+    // [2026-11-30T18:06:56Z INFO …
+    let stamp = line.trim_start_matches('[').split(['Z', '.']).next();
+    let command = std::process::Command::new("date")
+        .args(["-u", "+%s", "-d", stamp.expect("a time")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(command.stdout).unwrap();
+    let seconds: i64 = text.trim().parse().expect("seconds");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    (seconds - now.unwrap().as_secs() as i64 + 1_800).div_euclid(3_600)
+}
+
+#[test]
+fn a_clock_that_jumps_moves_no_deadline_and_no_heartbeat() {
+    let shim = Shim::build();
+    let context = Context::new(1).unwrap();
+    let broker = shim.start_broker(&[]);
+    let honest = HonestWorker::echo(&context, &broker, "honest", &["m"]);
+    let client = broker.client(&context);
+    for hours in [1, -1] {
+        let silent = FakeWorker::join(&context, &broker, &format!("silent{hours}"), 1, &["slow"]);
+        let start = Instant::now();
+        client.send(r#"{"jsonrpc":"2.0","method":"slow","id":1,"meta":{"timeout_ms":1500}}"#);
+        silent.call(0);
+        shim.set_wall_off(hours * 3_600);
+        // Whoever comes now is logged, with the time as the broker sees it.
+        let _witness = FakeWorker::join(&context, &broker, &format!("witness{hours}"), 1, &["n"]);
+        wait_for("the jump", || {
+            (log_is_off_hours(&broker) == hours).then_some(())
+        });
+        let error = &json_of(&client.receive())["error"];
+        let took = start.elapsed();
+        assert_eq!(error["code"], -32001, "{error}");
+        assert!(took >= Duration::from_millis(1_500), "early: {took:?}");
+        assert!(took < Duration::from_millis(4_500), "late: {took:?}");
+        // Three heartbeats missed, and not an hour of them.
+        wait_for("the silent one to be given up", || {
+            let workers = client.result("broker.workers", json!([]));
+            let is_there = workers.to_string().contains(&format!("silent{hours}"));
+            (!is_there).then_some(())
+        });
+        let took = start.elapsed();
+        assert!(took >= Duration::from_secs(2), "given up after {took:?}");
+        assert_eq!(client.result("m", json!([hours])), json!([hours]));
+    }
+    assert_eq!(honest.returns.load(Ordering::Relaxed), 0, "given up");
+}
+
+#[test]
+fn a_panic_in_any_thread_ends_the_broker_and_its_successor_has_everybody_back() {
+    for thread in ["muster-broker", "splice"] {
+        let shim = Shim::build();
+        let context = Context::new(1).unwrap();
+        let mut broker = shim.start_broker(&[]);
+        let honest = HonestWorker::echo(&context, &broker, "honest", &["m"]);
+        let client = broker.client(&context);
+        assert_eq!(client.result("m", json!([1])), json!([1]));
+        let start = Instant::now();
+        shim.break_thread(thread);
+        // Both threads have something to do.
+        client.send(CALL);
+        let _stranger = std::os::unix::net::UnixStream::connect(broker.path("backend"));
+        let status = wait_for("the broker to end", || broker.child.try_wait().unwrap());
+        println!("{thread}: {status} after {:?}", start.elapsed());
+        assert!(!status.success(), "{status}");
+        let log = broker.log();
+        assert!(log.contains("panicked at"), "{log}");
+        assert!(start.elapsed() < Duration::from_secs(5), "half dead");
+
+        shim.break_thread("\0");
+        broker.kill_and_restart();
+        wait_for("the worker to be back", || {
+            (honest.returns.load(Ordering::Relaxed) == 1).then_some(())
+        });
+        let late = broker.client(&context);
+        assert_eq!(late.result("m", json!([2])), json!([2]));
+    }
 }

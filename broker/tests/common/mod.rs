@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod honest;
+pub mod shim;
 
 use muster_proto::id::DispatchId;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
@@ -33,20 +34,28 @@ pub struct Broker {
     pub child: Child,
     pub folder: tempfile::TempDir,
     args: Vec<String>,
+    /// What starts it, if it is not started by itself.
+    starter: Vec<String>,
 }
 
 impl Broker {
     pub fn start(args: &[&str]) -> Self {
+        Self::start_by(Vec::new(), args)
+    }
+
+    /// A broker started by a command that ends in the broker's, such as `env NAME=VALUE`.
+    pub fn start_by(starter: Vec<String>, args: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("mt")
             .tempdir_in("/tmp")
             .unwrap();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let child = spawn(folder.path(), &args);
+        let child = spawn_by(&starter, folder.path(), &args);
         let broker = Broker {
             child,
             folder,
             args,
+            starter,
         };
         broker.wait_until_serving();
         broker
@@ -65,7 +74,7 @@ impl Broker {
     pub fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = spawn(self.folder.path(), &self.args);
+        self.child = spawn_by(&self.starter, self.folder.path(), &self.args);
         self.wait_until_serving();
     }
 
@@ -111,7 +120,14 @@ impl Broker {
 }
 
 pub fn spawn(folder: &Path, args: &[String]) -> Child {
-    std::process::Command::new(env!("CARGO_BIN_EXE_muster-broker"))
+    spawn_by(&[], folder, args)
+}
+
+fn spawn_by(starter: &[String], folder: &Path, args: &[String]) -> Child {
+    let broker = env!("CARGO_BIN_EXE_muster-broker");
+    let mut words = starter.iter().map(String::as_str).chain([broker]);
+    std::process::Command::new(words.next().expect("the broker's own"))
+        .args(words)
         .args(["--runtime-dir"])
         .arg(folder.join("r"))
         .args(args)
