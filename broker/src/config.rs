@@ -138,22 +138,56 @@ pub fn servers(cli: &Cli) -> Result<Vec<Server>, ConfigError> {
     cli.worker.iter().map(read).collect()
 }
 
+/// The most that a waiting call takes beside its bytes: its place in the tables and queues, and what
+/// the allocator adds.
+const CALL_BYTES: usize = 512;
+
+/// Caps that fit into the memory the system lets this process have, so that it is `Overloaded`
+/// before the system ends it. A quarter is for the bytes of the calls that wait, another for their
+/// places; the rest is for answers, messages on their way, and everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// At most so many calls may wait,
+    pub queued_calls_max: usize,
+    /// with so many bytes,
+    pub queued_bytes_max: usize,
+    /// so many bytes of answers wait for a client that does not read,
+    pub outbox_bytes_max: usize,
+    /// and so many bytes of answers are kept for keyed calls.
+    pub answers_bytes_max: usize,
+}
+
+impl Fit {
+    /// The caps of the flags, or what fits; `None`: the system sets no limit.
+    pub fn new(cli: &Cli, memory_max: Option<usize>) -> Self {
+        let share = |part: usize| memory_max.map_or(usize::MAX, |max| max / part);
+        let answers_bytes_max = muster_core::Config::default().answers_bytes_max;
+        Fit {
+            queued_calls_max: cli.queued_calls_max.min(share(4 * CALL_BYTES)),
+            queued_bytes_max: cli.queued_bytes_max.min(share(4)),
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX.min(share(8)),
+            answers_bytes_max: answers_bytes_max.min(share(16)),
+        }
+    }
+}
+
 /// What the core decides by.
-pub fn core_config(cli: &Cli, epoch: Epoch) -> muster_core::Config {
+pub fn core_config(cli: &Cli, fit: Fit, epoch: Epoch) -> muster_core::Config {
     muster_core::Config {
         epoch,
         attempts_max: cli.attempts,
         timeout: (cli.timeout > Duration::ZERO).then_some(cli.timeout),
         settle: cli.settle,
-        queued_calls_max: cli.queued_calls_max,
-        queued_bytes_max: cli.queued_bytes_max,
+        queued_calls_max: fit.queued_calls_max,
+        queued_bytes_max: fit.queued_bytes_max,
+        answers_bytes_max: fit.answers_bytes_max,
         client_calls_max: cli.client_calls_max,
         ..muster_core::Config::default()
     }
 }
 
 /// What the frontend goes by.
-pub fn frontend_config(cli: &Cli) -> FrontendConfig {
+pub fn frontend_config(cli: &Cli, fit: Fit) -> FrontendConfig {
     FrontendConfig {
         opaque: cli.opaque,
         raw_errors: match cli.raw_errors {
@@ -162,7 +196,7 @@ pub fn frontend_config(cli: &Cli) -> FrontendConfig {
         },
         outbox: OutboxCaps {
             replies_max: limits::OUTBOX_REPLIES_MAX,
-            bytes_max: limits::OUTBOX_BYTES_MAX,
+            bytes_max: fit.outbox_bytes_max,
             patience: OUTBOX_PATIENCE,
         },
         body_bytes_max: cli.body_bytes_max,
@@ -190,6 +224,21 @@ mod tests {
         assert_eq!(doors.workers.as_deref(), Some("tcp://127.0.0.1:5561"));
         assert_eq!(doors.events.as_deref(), Some("tcp://*:9"));
         assert_eq!(listen_of(&[]).unwrap(), Listen::default());
+    }
+
+    #[test]
+    fn the_caps_fit_into_a_memory_limit_and_are_the_flags_without_one() {
+        let cli = Cli::parse_from(["muster-broker", "--queued-calls-max", "100000"]);
+        let usual = Fit::new(&cli, None);
+        assert_eq!(usual.queued_calls_max, 100_000);
+        assert_eq!(usual.queued_bytes_max, limits::QUEUED_BYTES_MAX);
+        assert_eq!(usual.outbox_bytes_max, limits::OUTBOX_BYTES_MAX);
+        assert_eq!(Fit::new(&cli, Some(64 << 30)), usual);
+        let small = Fit::new(&cli, Some(128 << 20));
+        assert_eq!(small.queued_calls_max, 65_536);
+        assert_eq!(small.queued_bytes_max, 32 << 20);
+        assert_eq!(small.outbox_bytes_max, 16 << 20);
+        assert_eq!(small.answers_bytes_max, 8 << 20);
     }
 
     fn security_of(args: &[&str]) -> Security {

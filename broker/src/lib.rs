@@ -17,7 +17,7 @@ pub mod introspect;
 pub mod keyring;
 pub mod known;
 pub mod lanes;
-mod memory;
+pub mod memory;
 pub mod reply;
 pub mod request;
 pub mod server;

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use log::{error, info, warn};
 use muster_broker::cli::Cli;
 use muster_broker::clock::Clock;
-use muster_broker::config::{self, Listen, Security};
+use muster_broker::config::{self, Fit, Listen, Security};
 use muster_broker::desk::About;
 use muster_broker::door::{Doors, Identity};
 use muster_broker::events::Events;
@@ -13,6 +13,7 @@ use muster_broker::frontend::Frontend;
 use muster_broker::keyring::{Keyring, KeyringError};
 use muster_broker::known::KnownMethods;
 use muster_broker::lanes::Lanes;
+use muster_broker::memory;
 use muster_broker::server::{Leave, Parts, Server};
 use muster_broker::workers::{Ids, Workers};
 use muster_broker::zap::{self, Room};
@@ -138,7 +139,19 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     for server in servers {
         lanes.add(server)?;
     }
-    let config = config::core_config(cli, epoch);
+    let memory_max = memory::limit_bytes();
+    let fit = Fit::new(cli, memory_max);
+    if let Some(max) = memory_max
+        && fit != Fit::new(cli, None)
+    {
+        warn!(
+            "this process may have {} MiB of memory: at most {} calls of {} MiB together may wait",
+            max >> 20,
+            fit.queued_calls_max,
+            fit.queued_bytes_max >> 20
+        );
+    }
+    let config = config::core_config(cli, fit, epoch);
     let mut core = Core::new(config, seed, clock.now(), names.registered);
     core.expect_of_lanes(names.served_by_lanes);
     let mut server = Server::new(Parts {
@@ -147,7 +160,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         frontend: Frontend::new(
             frontend,
             disconnect,
-            config::frontend_config(cli),
+            config::frontend_config(cli, fit),
             keyring.clone(),
         ),
         workers: Workers::new(

@@ -1,4 +1,5 @@
-//! Memory that the end of a flood freed: given back to the system.
+//! How much memory the broker may have, and what the end of a flood freed: given back to the
+//! system.
 //!
 //! An allocator keeps what is freed in the middle of its heap, for ever if nobody asks. Asking
 //! costs milliseconds after a flood and nothing to speak of otherwise, so a broker that has just
@@ -6,6 +7,7 @@
 
 use muster_core::MonoTime;
 use muster_proto::socket::give_back_memory;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long after some work the broker looks at its memory.
@@ -74,6 +76,37 @@ fn is_much(excess_bytes: usize, held_bytes: usize) -> bool {
     excess_bytes >= EXCESS_BYTES_MIN && excess_bytes / 2 >= held_bytes
 }
 
+/// What the system lets this process have, if that is less than all there is: the least limit of its
+/// memory groups, in version 2 or 1 of their interface.
+pub fn limit_bytes() -> Option<usize> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().filter_map(limit_of_line).min()
+}
+
+/// The least limit of the group that a line of `/proc/self/cgroup` names, and of those around it.
+fn limit_of_line(line: &str) -> Option<usize> {
+    let mut fields = line.splitn(3, ':');
+    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let (root, file) = if controllers.is_empty() {
+        ("/sys/fs/cgroup", "memory.max")
+    } else if controllers.split(',').any(|name| name == "memory") {
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+    } else {
+        return None;
+    };
+    let group = Path::new(root).join(path.trim_start_matches('/'));
+    let around = group.ancestors().take_while(|path| path.starts_with(root));
+    around
+        .filter_map(|path| limit(&std::fs::read_to_string(path.join(file)).ok()?))
+        .min()
+}
+
+/// `max`, or a number without meaning, is no limit.
+fn limit(text: &str) -> Option<usize> {
+    let bytes: usize = text.trim().parse().ok()?;
+    (bytes < isize::MAX as usize / 2).then_some(bytes)
+}
+
 /// What the process takes of the machine's memory, where the system says so.
 fn resident_bytes() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
@@ -95,6 +128,14 @@ mod tests {
         assert_eq!(memory.due(), Some(at(7)));
         memory.look(0);
         assert_eq!(memory.due(), None);
+    }
+
+    #[test]
+    fn a_limit_is_a_number_that_means_something() {
+        assert_eq!(limit("268435456\n"), Some(256 << 20));
+        assert_eq!(limit("max\n"), None);
+        assert_eq!(limit("9223372036854771712\n"), None);
+        assert_eq!(limit_of_line("12:cpu,cpuacct:/there"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod common;
 use common::honest::HonestWorker;
 use common::{Broker, Client, FakeWorker, PATIENCE, wait_for};
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
+use muster_test_support::MemoryGroup;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -174,4 +175,103 @@ fn a_client_that_never_reads_costs_a_bounded_amount_and_is_given_up() {
         "{highest_kib} KiB"
     );
     wait_for_memory(&broker, idle_kib);
+}
+
+#[test]
+fn in_little_memory_calls_are_refused_before_the_kernel_ends_the_broker() {
+    const MIB: u64 = 1 << 20;
+    let Some(group) = MemoryGroup::new(256 * MIB) else {
+        return;
+    };
+    let context = Context::new(1).unwrap();
+    let broker = Broker::start_by(group.starter(), &[]);
+    let _holder = HonestWorker::join(&context, &broker, "holder", &["m"], |_| None);
+    let _server = HonestWorker::echo(&context, &broker, "server", &["n"]);
+    let asker = broker.client(&context);
+    // Twice the group's memory, first in large calls, then in as many small ones as it takes.
+    for (limit, bytes, calls_max) in [
+        ("queued_bytes", 64 << 10, 512 * MIB / (64 << 10)),
+        ("queued_calls", 1, 1_000_000),
+    ] {
+        let client = broker.client(&context);
+        let pad = "x".repeat(bytes);
+        let call = format!(r#"{{"jsonrpc":"2.0","method":"m","params":["{pad}"],"id":1}}"#);
+        let mut refused = 0;
+        for sent in 1..=calls_max {
+            client.send(&call);
+            if sent % 100 == 0 {
+                assert_eq!(asker.result("n", json!([sent])), json!([sent]));
+                while client.socket.events().unwrap().readable {
+                    let reply: Value = serde_json::from_slice(&client.receive()).unwrap();
+                    assert_eq!(reply["error"]["code"], -32003, "{reply}");
+                    assert_eq!(reply["error"]["data"]["limit"], limit, "{reply}");
+                    refused += 1;
+                }
+            }
+            if refused > 1_000 {
+                break;
+            }
+        }
+        assert!(refused > 1_000, "{limit}: {refused} refused");
+        println!("{limit}: at most {:?} bytes", group.peak_bytes());
+    }
+    assert_eq!(group.kills(), 0);
+    assert!(group.peak_bytes().is_none_or(|bytes| bytes < 256 * MIB));
+    assert_eq!(asker.result("n", json!(["alive"])), json!(["alive"]));
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_sees_the_gap_and_costs_the_broker_nothing() {
+    // More than its socket, the broker's and the system's buffers hold between them.
+    const CALLS: usize = 20_000;
+    let context = Context::new(1).unwrap();
+    let broker = Broker::start(&[]);
+    let _server = HonestWorker::echo(&context, &broker, "server", &["n"]);
+    let asker = broker.client(&context);
+    assert_eq!(asker.result("n", json!([0])), json!([0]));
+    let slow = Socket::open(&context, Kind::Sub, &Profile::EventsLink).unwrap();
+    slow.set_queue_limits(16, 0).unwrap();
+    slow.connect(&broker.endpoint("events")).unwrap();
+    slow.subscribe(b"").unwrap();
+    let event = |wait| {
+        let mut frames = Vec::new();
+        let is_there = slow.recv_timeout(&mut frames, wait).unwrap();
+        is_there.then(|| serde_json::from_slice::<Value>(&frames[1]).unwrap())
+    };
+    // Until the broker knows that somebody watches it tells nothing.
+    let first = wait_for("the first event", || {
+        asker.result("n", json!([0]));
+        event(Duration::ZERO)
+    });
+    let idle_kib = broker.rss_kib();
+    let mut slowest = Duration::ZERO;
+    for n in 0..CALLS {
+        let start = Instant::now();
+        assert_eq!(asker.result("n", json!([n])), json!([n]));
+        slowest = slowest.max(start.elapsed());
+    }
+    println!("the slowest call: {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "the broker waited for it");
+    let kib = broker.rss_kib();
+    assert!(
+        kib < idle_kib + KEPT_KIB_MAX,
+        "{idle_kib} before, now {kib}"
+    );
+    // Now it reads. What it missed shows in the numbers, and only there: they never go back.
+    let mut last = first["seq"].as_u64().unwrap();
+    let (mut got, mut missed) = (0, 0);
+    let mut read = |event: Value| {
+        let seq = event["seq"].as_u64().unwrap();
+        assert!(seq > last, "{seq} after {last}");
+        (got, missed) = (got + 1, missed + seq - last - 1);
+        last = seq;
+    };
+    while let Some(event) = event(Duration::from_millis(500)) {
+        read(event);
+    }
+    asker.result("n", json!([0]));
+    read(event(PATIENCE).expect("it is told of what happens now"));
+    println!("{got} events came, {missed} did not");
+    // Three for each call: admitted, dispatched, answered.
+    assert!(missed > 0 && got + missed >= 3 * CALLS as u64);
 }
