@@ -4,20 +4,20 @@ use crate::call_error::{CallError, Origin, json_reason};
 use crate::context::CallContext;
 use crate::native::Native;
 use muster_proto::code::Code;
-use muster_proto::rpc::RpcError;
+use muster_proto::rpc::{RpcError, unpack_items};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Applies `native` to each item of the JSON array `body` and appends an array that has, for each
+/// Applies `native` to each item of `body`, a JSON array or packed numbers, and appends an array that has, for each
 /// item, `{"result":…}` or `{"error":{…}}`. Returns how many items there were.
 ///
 /// `timeout` is that of each item: the function sees it as its deadline, and a result that comes
 /// later is an error.
 ///
 /// # Errors
-/// [`CallError::InvalidParams`] when `body` is no array; items fail each on its own.
+/// [`CallError::InvalidParams`] when `body` holds no items; items fail each on its own.
 pub(crate) fn run(
     native: &Native,
     body: &str,
@@ -26,6 +26,9 @@ pub(crate) fn run(
     origin: &Origin,
     out: &mut Vec<u8>,
 ) -> Result<u32, CallError> {
+    let unreadable = |error: serde_json::Error| CallError::InvalidParams(json_reason(&error));
+    let unpacked = unpack_items(body, context.attachments).map_err(unreadable)?;
+    let body = unpacked.as_deref().unwrap_or(body);
     let start = out.len();
     out.push(b'[');
     let visitor = Items {
@@ -43,7 +46,7 @@ pub(crate) fn run(
         }
         Err(error) => {
             out.truncate(start);
-            Err(CallError::InvalidParams(json_reason(&error)))
+            Err(unreadable(error))
         }
     }
 }

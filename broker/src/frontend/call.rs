@@ -8,7 +8,7 @@ use crate::request::{Kind, Request};
 use muster_core::{ClientId, Event, NewCall, Target};
 use muster_proto::code::Code;
 use muster_proto::limits;
-use muster_proto::rpc::{CallView, Meta, RpcError};
+use muster_proto::rpc::{CallView, Meta, RpcError, chunk_items as count_items};
 use serde_json::json;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -126,18 +126,14 @@ fn chunk_items(meta: &Meta, params: Option<&str>) -> Result<u32, RpcError> {
     if !meta.map {
         return Ok(0);
     }
-    // The parameters are valid JSON and an array, or the call had been refused.
-    let items: Vec<serde::de::IgnoredAny> =
-        serde_json::from_str(params.unwrap_or("[]")).unwrap_or_default();
-    if items.is_empty() {
+    let items = count_items(params.unwrap_or("[]"))
+        .map_err(|error| RpcError::invalid(&error.to_string()))?;
+    if items == 0 {
         return Err(RpcError::invalid("a map chunk has at least one item"));
     }
-    if items.len() > limits::CHUNK_ITEMS_MAX {
-        return Err(RpcError::too_large(
-            "chunk_items",
-            items.len(),
-            limits::CHUNK_ITEMS_MAX,
-        ));
+    if items > limits::CHUNK_ITEMS_MAX {
+        let error = RpcError::too_large("chunk_items", items, limits::CHUNK_ITEMS_MAX);
+        return Err(error);
     }
-    Ok(items.len() as u32)
+    Ok(items as u32)
 }

@@ -6,12 +6,14 @@
 //!
 //! Source: JSON-RPC 2.0 specification; docs/protocol.md, "Calls".
 
+mod chunk;
 mod error;
 mod meta;
 mod read;
 mod reply;
 mod write;
 
+pub use chunk::{chunk_items, unpack_items};
 pub use error::RpcError;
 pub use meta::Meta;
 pub use read::{Body, CallView, Refused, read};

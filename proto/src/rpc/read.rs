@@ -206,9 +206,10 @@ impl<'a> Members<'a> {
             None => Meta::default(),
             Some(raw) => Meta::read(raw).map_err(|why| refused(RpcError::invalid(&why)))?,
         };
-        if meta.map && !self.params.is_some_and(|raw| raw.starts_with('[')) {
+        // An object: the items came packed, which is for the worker to read.
+        if meta.map && self.params.is_none() {
             return Err(refused(RpcError::invalid(
-                "a map chunk's params is an array of items",
+                "a map chunk has items in params",
             )));
         }
         let meta_span = self.meta.map(|raw| member_span(text, raw));

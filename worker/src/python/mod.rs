@@ -27,11 +27,12 @@ macro_rules! part {
 }
 
 /// The program of the child: `boot.py`, and what that makes modules of, each after those it needs.
-/// Four files are the Python package's own, whose workers host functions likewise.
+/// Five files are the Python package's own, whose workers host functions likewise.
 const HOST: &str = concat!(
     include_str!("host/boot.py"),
     part!("inside", "../../../client/python/src/muster/inside.py"),
     part!("shipped", "../../../client/python/src/muster/shipped.py"),
+    part!("packing", "../../../client/python/src/muster/packing.py"),
     part!("output", "../../../client/python/src/muster/output.py"),
     part!("settle", "../../../client/python/src/muster/settle.py"),
     part!("channel", "host/channel.py"),

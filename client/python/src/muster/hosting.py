@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import inside, output, settle, shipped, wire
+from . import inside, output, packing, settle, shipped, wire
 from .errors import CallError
 from .records import ERROR, FRAMES, ITEM, OUTPUT, PROGRESS, Call
 
@@ -90,11 +90,12 @@ class Functions:
             if tell is not None:
                 output.divert(_output(tell))
             as_bytes = _as_is if call.method == shipped.METHOD else bytes
-            params = self._read(call, as_bytes)
             if call.items:
-                items = len(params)
-                body, frames = self._run_chunk(function, params, call.remaining_ms, takes_frames)
+                given, packs = self._read_items(call)
+                items = len(given)
+                body, frames = self._run_chunk(function, given, call.remaining_ms, takes_frames, packs)
             else:
+                params = self._read(call, as_bytes)
                 result = function(**params) if isinstance(params, dict) else function(*params)
                 if tell is not None:
                     result = self._stream(result, takes_frames, tell)
@@ -134,8 +135,25 @@ class Functions:
             raise CallError(-32602, "Invalid params", {"reason": str(error)}) from None
         return params
 
+    def _read_items(self, call: Call) -> tuple[list[Any], bool]:
+        """A chunk's items, and whether they came packed: then results may go so, too."""
+        if bytes(call.params[:1]) == b"{":
+            try:
+                return packing.unpack(json.loads(bytes(call.params)), call.frames), True
+            except ValueError as error:
+                raise CallError(-32602, "Invalid params", {"reason": str(error)}) from None
+        items = self._read(call, bytes)
+        if not isinstance(items, list):
+            raise CallError(-32602, "Invalid params", {"reason": "a map chunk's params is an array of items"})
+        return items, False
+
     def _run_chunk(
-        self, function: Callable[..., Any], items: list[Any], timeout_ms: int, takes_frames: bool
+        self,
+        function: Callable[..., Any],
+        items: list[Any],
+        timeout_ms: int,
+        takes_frames: bool,
+        packs: bool,
     ) -> tuple[bytes, list[Any]]:
         results: list[Any] = []
         failures: dict[int, Any] = {}
@@ -152,6 +170,9 @@ class Functions:
                     failures[len(results)] = self.describe_error(error)
                     results.append(None)
         if not failures:
+            packed = packing.pack(results) if packs else None
+            if packed is not None:
+                return packed[0].encode(), [packed[1]]
             quick = _quick_chunk(results)
             if quick is not None:
                 return quick, []

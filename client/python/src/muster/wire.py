@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from . import packing
 from .errors import CallError, InvalidParams, from_object
 
 FRAME, BASE64, LITERAL, ARRAY = "$frame", "$base64", "$literal", "$array"
@@ -73,12 +74,9 @@ def encode(value: Any, takes_frames: bool = True) -> tuple[bytes, list[Buffer]]:
 
 def encode_items(items: list[Any]) -> tuple[bytes, list[Buffer]]:
     """Like `encode`, for the items of a chunk, which are often all numbers."""
-    kinds = set(map(type, items))
-    if kinds <= {int, float}:
-        # The quickest way from many numbers to text; `n` is in nan and inf alone.
-        text = repr(items)
-        if float not in kinds or "n" not in text:
-            return text.encode(), []
+    packed = packing.pack(items)
+    if packed is not None:
+        return packed[0].encode(), [packed[1]]
     return encode(items)
 
 
@@ -194,6 +192,7 @@ def read_answer(body: bytes, frames: Sequence[Buffer], method: str | None) -> An
 
 
 _HEAD = b'{"jsonrpc":"2.0","result":[{"result":'
+_PACKED_HEAD = b'{"jsonrpc":"2.0","result":{"$array":'
 # Between the results of a chunk stands `},{"result":`. Without these bytes only its comma is left.
 _NOT_NUMBERS = b'{}":result'
 _BETWEEN_BYTES = len('},{"result":') - 1
@@ -217,6 +216,12 @@ def read_chunk(
                 return _scan(f"[{str(numbers, 'ascii')}]", 0)[0], {}
             except (ValueError, StopIteration):
                 pass
+    if frames and body.startswith(_PACKED_HEAD):
+        try:
+            unpacked = packing.unpack(json.loads(body)["result"], [view(frame) for frame in frames])
+        except ValueError as error:
+            raise from_object({"code": -32008, "message": f"unreadable answer: {error}"}, method) from error
+        return unpacked, {}
     results: list[Any] = []
     failures: dict[int, Exception] = {}
     for index, outcome in enumerate(read_answer(body, frames, method)):

@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, NoReturn
 
 import muster_host
-from muster_host import inside, loading, package, shipped
+from muster_host import inside, loading, package, packing, shipped
 from muster_host.channel import (
     CALL,
     CONFIGURE,
@@ -110,7 +110,14 @@ class Host:
         self.channel.send(RESULT, flags, call.serial, service_us, items, body, frames)
 
     def run_chunk(self, function: Callable[[Any], Any], call: Call) -> tuple[list[bytes], int]:
-        items = decode(call.params, call.attachments)
+        is_packed = call.params.startswith("{")
+        if is_packed:
+            try:
+                items = packing.unpack(json.loads(call.params), call.attachments)
+            except ValueError as error:
+                raise InvalidParams(str(error)) from None
+        else:
+            items = decode(call.params, call.attachments)
         if type(items) is not list:
             raise InvalidParams("a map chunk's params is an array of items")
         if call.method in self.pending:
@@ -132,6 +139,10 @@ class Host:
                 except BaseException as error:
                     failures[len(results)] = describe_failure(error)
                     results.append(None)
+        packed = packing.pack(results) if is_packed and not failures else None
+        if packed is not None:
+            self.encoder.frames = [packed[1]]
+            return [packed[0].encode()], len(items)
         return self.encoder.encode_chunk(results, failures), len(items)
 
     def apply_timed(
