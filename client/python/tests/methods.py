@@ -69,6 +69,21 @@ def die_of(x):
     return x
 
 
+def note_and_die_of(item):
+    path, x = item
+    with open(path, "a") as file:
+        file.write(f"{x}\n")
+    return die_of(x)
+
+
+def number_or_name(n):
+    return n if n % 10 else str(n)
+
+
+def tenfold(x):
+    return x * 10
+
+
 @muster.once
 def append(path, line, seconds=0.0):
     """Write a line to a file, then sleep."""

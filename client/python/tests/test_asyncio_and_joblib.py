@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 
 import pytest
 from conftest import wait_for
@@ -41,6 +42,22 @@ def test_a_cancelled_task_cancels_its_call(pool):
 
     asyncio.run(main())
     wait_for(lambda: pool.status()["calls"]["cancelled"] == before + 1, "the call to be cancelled")
+
+
+def test_a_cancelled_map_keeps_no_thread(pool):
+    async def main():
+        task = asyncio.create_task(muster.AsyncPool(pool).map("nap", [300, 300]))
+        wait = asyncio.to_thread(wait_for, lambda: pool.status()["calls"]["running"], "the map to run")
+        await wait
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    # It waits for its threads.
+    start = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - start < 60
+    wait_for(lambda: pool.status()["calls"]["running"] == 0, "the map to end")
 
 
 def test_joblib():

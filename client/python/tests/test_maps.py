@@ -1,6 +1,8 @@
 """Maps by name, against the Python worker and `muster-worker`."""
 
 import itertools
+import sys
+import time
 
 import pytest
 
@@ -90,15 +92,70 @@ def test_a_timeout_is_that_of_each_item(pool):
 
 
 def test_an_item_that_kills_its_worker_costs_itself_alone(pool):
+    start = time.monotonic()
     outcomes = pool.map("die_of", range(32), 32, return_exceptions=True)
+    # Nine processes end; none of them is taken for one that never works.
+    assert time.monotonic() - start < 20
     assert isinstance(outcomes[13], muster.WorkerLost)
     assert [n for n in outcomes if n is not outcomes[13]] == [n for n in range(32) if n != 13]
 
 
-def test_progress_without_tqdm_is_no_error(pool):
+def test_progress_is_a_bar_where_there_is_tqdm(pool, capsys):
+    pytest.importorskip("tqdm")
     assert pool.map("square", range(10), progress=True) == [x * x for x in range(10)]
+    assert "10/10" in capsys.readouterr().err
+
+
+def test_progress_without_tqdm_is_no_error(pool, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert pool.map("square", range(10), progress=True) == [x * x for x in range(10)]
+    assert capsys.readouterr().err == ""
 
 
 def test_an_unknown_method(pool):
     with pytest.raises(muster.MethodNotFound):
         pool.map("nope", range(3))
+
+
+def test_what_must_not_run_twice_does_not(pool, tmp_path):
+    path = tmp_path / "ran"
+    items = [[str(path), n] for n in range(20)]
+    outcomes = pool.options(attempts=1).map("note_and_die_of", items, 10, return_exceptions=True)
+    assert isinstance(outcomes[13], muster.WorkerLost)
+    assert [n for n in outcomes if n is not outcomes[13]] == [n for n in range(20) if n != 13]
+    assert sorted(map(int, path.read_text().split())) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        list(range(-500, 500)),
+        [n / 7 for n in range(1000)],
+        [0.0, -0.0, 1e308, -1e308, 5e-324] * 20,
+        [2**63 - 1, -(2**63)] * 50,
+        [2**63, 1] * 50,
+        [1, 1.0] * 50,
+        [True, 1] * 50,
+    ],
+    ids=["integers", "floats", "extremes", "largest", "too large", "mixed", "booleans"],
+)
+def test_numbers_come_back_as_they_went(pool, items):
+    results = pool.map("echo", items)
+    assert list(map(repr, results)) == list(map(repr, items))
+
+
+def test_numbers_among_other_results(pool):
+    names = pool.map("number_or_name", range(1000))
+    assert names == [n if n % 10 else str(n) for n in range(1000)]
+
+
+def test_a_failed_number_is_named_among_many(pool):
+    outcomes = pool.map("invert", [1.0] * 500 + [0.0] + [2.0] * 499, return_exceptions=True)
+    assert isinstance(outcomes[500], ZeroDivisionError)
+    assert outcomes[:500] == [1.0] * 500 and outcomes[501:] == [0.5] * 499
+
+
+def test_a_number_that_json_cannot_hold_fails_alone(pool):
+    outcomes = pool.map("tenfold", [1e307] * 100 + [1e308] + [1.0] * 100, return_exceptions=True)
+    assert isinstance(outcomes[100], TypeError)
+    assert outcomes[:100] == [1e308] * 100 and outcomes[101:] == [10.0] * 100

@@ -136,3 +136,20 @@ def test_a_req_socket_cannot_ask_for_a_stream(cluster: Cluster):
         assert refused["code"] == -32600 and "stream" in refused["data"]["reason"]
         socket.send_json(call)
         assert socket.recv_json()["result"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("limit", "max", "call"),
+    [("VALUES_MAX", 100, ("count", 50_000)), ("VALUE_BYTES_MAX", 1 << 20, ("blobs", 200))],
+)
+def test_values_that_nobody_takes_are_kept_up_to_a_limit(pool, monkeypatch, limit, max, call):
+    monkeypatch.setattr(f"muster.streaming.{limit}", max)
+    stream = pool.stream(*call)
+    error = stream.future.exception(PATIENCE)
+    assert isinstance(error, muster.Overloaded) and error.data["max"] == max
+    taken = 0
+    with pytest.raises(muster.Overloaded, match="not taken as fast"):
+        for _ in stream:
+            taken += 1
+    assert taken == (100 if limit == "VALUES_MAX" else 10)
+    wait_for(lambda: pool.status()["calls"]["running"] == 0, "the generator to end")

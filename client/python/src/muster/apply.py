@@ -23,6 +23,7 @@ from .streaming import Listener
 
 if TYPE_CHECKING:
     from .mapping import Outcome
+    from .options import Options
     from .pool import ClusterPool
 
 #: The first calls for each slot carry the function: one may go to a process that has it already.
@@ -95,9 +96,9 @@ class Shipment:
         self._packed = packed
 
     def submit(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], on_item: Callable[[Any], None] | None = None
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], on_item: Callable[[Any, int], None] | None = None
     ) -> Future[Any]:
-        """Calls the function; `on_item` is given what it yields."""
+        """Calls the function; `on_item` is given what it yields, with its size in bytes."""
         link = self._pool.link
         future = ShippedFuture(self, link, next(link.ids), shipped.METHOD)
         future.arguments = _dump_arguments((args, kwargs))
@@ -108,7 +109,7 @@ class Shipment:
 
     def chunks(self, is_star: bool) -> ShippedChunks:
         """The function as something to map."""
-        return ShippedChunks(self, "arguments" if is_star else "item", self._pool._options.timeout)
+        return ShippedChunks(self, "arguments" if is_star else "item", self._pool._options)
 
     def is_new(self) -> bool:
         """Whether the next call carries the function."""
@@ -127,6 +128,7 @@ class Shipment:
         is_defined: bool,
         sink: Callable[..., None],
         listener: Listener | None = None,
+        attempts_max: int | None = None,
     ) -> int:
         """Sends a call; returns its size in bytes."""
         packed = self._packed
@@ -140,7 +142,10 @@ class Shipment:
         if listener is not None:
             params["stream"] = True
         text, frames = wire.encode(params)
-        self._pool.post(self._pool.link, id, shipped.METHOD, text, frames, sink, listener=listener)
+        link = self._pool.link
+        self._pool.post(
+            link, id, shipped.METHOD, text, frames, sink, listener=listener, attempts_max=attempts_max
+        )
         return sum(memoryview(frame).nbytes for frame in frames)
 
 
@@ -177,13 +182,17 @@ class ShippedChunks:
     method = shipped.METHOD
     per_slot = 2
 
-    def __init__(self, shipment: Shipment, each: str, timeout: float | None) -> None:
+    def __init__(self, shipment: Shipment, each: str, options: Options) -> None:
         self._shipment = shipment
         self._each = each
-        # A timeout is that of each item, and the broker keeps those of calls.
-        self.items_max = CHUNK_ITEMS_MAX if timeout is None else 1
+        # A timeout is that of each item, and the broker keeps those of calls. What must not run twice
+        # is not run with others, of which one may end the process.
+        is_single = options.timeout is not None or options.attempts == 1
+        self.items_max = 1 if is_single else CHUNK_ITEMS_MAX
 
-    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+    def send(
+        self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
+    ) -> tuple[int, int]:
         arguments = _dump_arguments(items)
         shipment, each = self._shipment, self._each
         link = shipment._pool.link
@@ -192,11 +201,12 @@ class ShippedChunks:
         def judge(body: bytes, frames: list[wire.Buffer], error: BaseException | None) -> None:
             if error is None and body.startswith(b'{"jsonrpc":"2.0","result":{"missing"'):
                 # The id stays for the map, which knows the chunk by it; cancelling misses this one.
-                shipment.post(next(link.ids), arguments, each, True, sink)
+                shipment.post(next(link.ids), arguments, each, True, sink, attempts_max=attempts_max)
             else:
                 sink(body, frames, error)
 
-        return id, shipment.post(id, arguments, each, shipment.is_new(), judge)
+        is_new = shipment.is_new()
+        return id, shipment.post(id, arguments, each, is_new, judge, attempts_max=attempts_max)
 
     def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
         answer = _read_answer(body, frames)

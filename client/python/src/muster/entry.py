@@ -51,11 +51,11 @@ class Entry:
         except Exception:
             _report()
 
-    def tell(self, kind: str, params: dict[str, Any], frames: list[Buffer]) -> None:
+    def tell(self, kind: str, params: dict[str, Any], frames: list[Buffer], size: int) -> None:
         """Gives a notification to the listener, whose callbacks may fail likewise."""
         try:
             if self.listener is not None:
-                self.listener.heed(kind, params, frames)
+                self.listener.heed(kind, params, frames, size)
         except Exception:
             _report()
 

@@ -41,6 +41,11 @@ class Future(concurrent.futures.Future[T]):
         self._link.cancel([self.id])
         return True
 
+    def give_up(self, error: BaseException) -> None:
+        """Ends with an exception here, and the call on the cluster."""
+        self.fail(error)
+        self._link.cancel([self.id])
+
     def deliver(self, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
         """Takes the answer, on the link's thread."""
         try:

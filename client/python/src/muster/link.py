@@ -250,7 +250,7 @@ class Link:
         kind, params = read_note(body)
         entry = self._open.get(params["id"])
         if entry is not None:
-            entry.tell(kind, params, frames)
+            entry.tell(kind, params, frames, len(body) + sum(map(len, frames)))
 
     def _send(self, door: Door) -> bool:
         """Sends what there is; True: the socket has no more room."""

@@ -2,7 +2,8 @@
 
 A chunk is one call. Its size follows the time that items are seen to take, so that it is long
 enough to be cheap and short enough to balance and to be run again. A chunk whose worker was lost is
-halved, so an item that kills its worker costs itself alone.
+halved, so an item that kills its worker costs itself alone. Where nothing may run twice, an item is a
+call of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CHUNKS_PER_SLOT = 2
 CALLS_PER_SLOT = 16
 #: A sized input is cut into at least this many chunks for each slot.
 SHARES = 4
+#: How often a chunk is started before it is halved, and a half of one; a single item as often as any call.
+CHUNK_ATTEMPTS, HALF_ATTEMPTS = 2, 1
 #: How long the number of slots is believed, in seconds.
 SLOTS_KEPT = 1.0
 
@@ -47,7 +50,9 @@ class Chunks(Protocol):
     items_max: int
     per_slot: int
 
-    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+    def send(
+        self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
+    ) -> tuple[int, int]:
         """Sends a call for the items; its id and its size in bytes."""
         ...
 
@@ -66,11 +71,15 @@ class NamedChunks:
         self.method = method
         self._pool = pool
 
-    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+    def send(
+        self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
+    ) -> tuple[int, int]:
         params, frames = wire.encode_items(items)
         link = self._pool.link
         id = next(link.ids)
-        self._pool.post(link, id, self.method, params, frames, sink, '"map":true,')
+        self._pool.post(
+            link, id, self.method, params, frames, sink, '"map":true,', attempts_max=attempts_max
+        )
         return id, len(params) + sum(memoryview(frame).nbytes for frame in frames)
 
     def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
@@ -88,7 +97,9 @@ class NamedCalls:
         self._pool = pool
         self._is_star = is_star
 
-    def send(self, items: list[Any], sink: Callable[..., None]) -> tuple[int, int]:
+    def send(
+        self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
+    ) -> tuple[int, int]:
         params, frames = wire.encode(list(items[0]) if self._is_star else items)
         link = self._pool.link
         id = next(link.ids)
@@ -100,13 +111,20 @@ class NamedCalls:
 
 
 class _Chunk:
-    __slots__ = ("id", "items", "sent", "start")
+    __slots__ = ("id", "is_half", "items", "sent", "start")
 
-    def __init__(self, start: int, items: list[Any]) -> None:
+    def __init__(self, start: int, items: list[Any], is_half: bool = False) -> None:
         self.start = start
         self.items = items
+        self.is_half = is_half
         self.id = 0
         self.sent = 0.0
+
+    @property
+    def attempts_max(self) -> int | None:
+        if len(self.items) == 1:
+            return None
+        return HALF_ATTEMPTS if self.is_half else CHUNK_ATTEMPTS
 
 
 class Work:
@@ -127,9 +145,11 @@ class Work:
         self._taken = 0
         self._bytes_per_item = 0.0
         self._is_exhausted = False
+        self._is_cancelled = False
         self._again: deque[_Chunk] = deque()
         self._under_way: dict[int, _Chunk] = {}
-        self._answers: queue.SimpleQueue[tuple[_Chunk, bytes, list[Any], BaseException | None]]
+        # None: it was cancelled.
+        self._answers: queue.SimpleQueue[tuple[_Chunk, bytes, list[Any], BaseException | None] | None]
         self._answers = queue.SimpleQueue()
         self._slots, self._slots_at = self._ask_slots(), time.monotonic()
         self._bar = _bar(self._total) if progress else None
@@ -144,7 +164,10 @@ class Work:
     def next(self, timeout: float | None) -> tuple[int, list[Any], dict[int, Exception]]:
         """The next chunk's outcome. Raises `queue.Empty` after `timeout` seconds."""
         while self._under_way or self._again:
-            chunk, body, frames, error = self._answers.get(timeout=timeout)
+            answer = self._answers.get(timeout=timeout)
+            if answer is None:
+                break
+            chunk, body, frames, error = answer
             self._under_way.pop(chunk.id, None)
             self._refill()
             outcome = self._judge(chunk, body, frames, error)
@@ -177,9 +200,13 @@ class Work:
         return everything
 
     def cancel(self) -> None:
-        """Ends what is under way."""
-        self._is_exhausted = True
+        """Ends what is under way. Any thread may: one that waits for an outcome gets no more."""
+        self._is_exhausted = self._is_cancelled = True
         self._again.clear()
+        self._answers.put(None)
+        self._cancel_under_way()
+
+    def _cancel_under_way(self) -> None:
         if self._under_way:
             gone, self._under_way = list(self._under_way), {}
             self._pool.link.cancel(gone)
@@ -212,7 +239,7 @@ class Work:
 
         chunk.sent = time.monotonic()
         try:
-            chunk.id, size = self._chunks.send(chunk.items, sink)
+            chunk.id, size = self._chunks.send(chunk.items, sink, chunk.attempts_max)
         except wire.TooManyFrames:
             if len(chunk.items) == 1:
                 raise
@@ -220,12 +247,17 @@ class Work:
             return
         self._bytes_per_item = size / len(chunk.items)
         self._under_way[chunk.id] = chunk
+        if self._is_cancelled:
+            # By another thread, which did not see this one.
+            self._cancel_under_way()
 
     def _halve(self, chunk: _Chunk) -> None:
         middle = len(chunk.items) // 2
-        self._again.extendleft(
-            (_Chunk(chunk.start + middle, chunk.items[middle:]), _Chunk(chunk.start, chunk.items[:middle]))
+        halves = (
+            _Chunk(chunk.start + middle, chunk.items[middle:], is_half=True),
+            _Chunk(chunk.start, chunk.items[:middle], is_half=True),
         )
+        self._again.extendleft(halves)
         self._size = max(1, min(self._size, middle))
 
     def _judge(

@@ -31,17 +31,18 @@ class Options:
         """Whether calls are made with a listener."""
         return self.on_progress is not None or self.on_output is not None
 
-    def listener(self, on_item: Callable[[Any], None] | None = None, read: Read | None = None) -> Listener:
+    def listener(self, on_item: Callable[[Any, int], None] | None = None, read: Read | None = None) -> Listener:
         """Takes what a call says before its answer."""
         return Listener(self.on_progress, self.on_output, on_item, read)
 
-    def meta(self) -> str:
-        """The members of `meta`, with a comma behind each."""
+    def meta(self, attempts_max: int | None = None) -> str:
+        """The members of `meta`, with a comma behind each. `attempts_max` holds if `attempts` is no less."""
         text = '"frames":true,'
         if self.timeout is not None:
             text += f'"timeout_ms":{max(0, round(self.timeout * 1000)) or int(self.timeout > 0)},'
-        if self.attempts is not None:
-            text += f'"attempts_max":{self.attempts:d},'
+        attempts = min((n for n in (self.attempts, attempts_max) if n is not None), default=None)
+        if attempts is not None:
+            text += f'"attempts_max":{attempts:d},'
         if self.priority is not None:
             text += f'"priority":{self.priority:d},'
         if self.to is not None:

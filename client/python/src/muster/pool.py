@@ -117,8 +117,10 @@ class ClusterPool:
         sink: Callable[..., None],
         extra: str = "",
         listener: Listener | None = None,
+        attempts_max: int | None = None,
     ) -> None:
-        """Sends a call whose parameters are JSON already. `extra` are further members of `meta`."""
+        """Sends a call whose parameters are JSON already. `extra` are further members of `meta`;
+        `attempts_max` holds if the options allow no fewer."""
         head = self._heads.get(method)
         if head is None:
             head = f'{{"jsonrpc":"2.0","method":{json.dumps(method)},"params":'.encode()
@@ -130,7 +132,7 @@ class ClusterPool:
             listener = self._options.listener()
         if listener is not None:
             extra += '"stream":true,'
-        meta = f',"meta":{{{self._options.meta()}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
+        meta = f',"meta":{{{self._options.meta(attempts_max)}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
         body = b"".join((head, params, meta.encode()))
         entry = Entry(id, method, body, frames, sink, self._options.attempts == 1, listener)
         link.submit(entry, None if '"map"' in extra else self._options.timeout)
@@ -235,7 +237,8 @@ class ClusterPool:
         if not isinstance(function, str):
             return Work(self, self.shipment(function).chunks(is_star), items, chunksize, progress)
         method = self.method(function)
-        if method is not None and method.chunks and not is_star:
+        runs_once = self._options.attempts == 1 or (method is not None and method.once)
+        if method is not None and method.chunks and not is_star and not runs_once:
             return Work(self, NamedChunks(self, function), items, chunksize, progress)
         return Work(self, NamedCalls(self, function, is_star), items, 1, progress)
 

@@ -64,6 +64,9 @@ class Process:
     def count_crash(self) -> float:
         """Notes a crash; how long the slot now waits, in seconds."""
         now = time.monotonic()
+        if self.board.read()[1]:
+            # It has answered a call since it started: no loop, however often it goes on so.
+            self.crashes.clear()
         self.crashes = [crash for crash in self.crashes if now - crash < CRASHES_SECONDS] + [now]
         extra = len(self.crashes) - CRASHES_FREE
         return 0.0 if extra < 0 else min(0.1 * 2.0**extra, BACKOFF_MAX)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Values that wait to be taken: so many, and so many bytes, and the call ends with `Overloaded`.
+VALUES_MAX, VALUE_BYTES_MAX = 100_000, 256 << 20
+
 #: How every notification about a call begins.
 PREFIX = b'{"jsonrpc":"2.0","method":"rpc.'
 
@@ -34,7 +37,7 @@ class Listener:
         self,
         on_progress: Callable[[float, float | None], None] | None = None,
         on_output: Callable[[str, str], None] | None = None,
-        on_item: Callable[[Any], None] | None = None,
+        on_item: Callable[[Any, int], None] | None = None,
         read: Read | None = None,
     ) -> None:
         self._on_progress = on_progress
@@ -46,10 +49,10 @@ class Listener:
         self._given = 0
         self.lost: CallError | None = None
 
-    def heed(self, kind: str, params: dict[str, Any], frames: Sequence[wire.Buffer]) -> None:
-        """Takes one notification."""
+    def heed(self, kind: str, params: dict[str, Any], frames: Sequence[wire.Buffer], size: int) -> None:
+        """Takes one notification of so many bytes."""
         if kind == "item":
-            self._heed_item(params, frames)
+            self._heed_item(params, frames, size)
             return
         value = params["value"]
         if kind == "progress" and self._on_progress is not None:
@@ -57,7 +60,7 @@ class Listener:
         elif kind == "output" and self._on_output is not None:
             self._on_output(value["stream"], value["text"])
 
-    def _heed_item(self, params: dict[str, Any], frames: Sequence[wire.Buffer]) -> None:
+    def _heed_item(self, params: dict[str, Any], frames: Sequence[wire.Buffer], size: int) -> None:
         if params["attempt"] != self._attempt:
             # Its worker died and it began anew: what was given already comes once more.
             self._attempt, self._seen = params["attempt"], 0
@@ -68,7 +71,7 @@ class Listener:
         if self.lost is None and self._seen > self._given:
             self._given += 1
             if self._on_item is not None:
-                self._on_item(self._read(params["value"], frames))
+                self._on_item(self._read(params["value"], frames), size)
 
 
 def _read_json(value: Any, frames: Sequence[wire.Buffer]) -> Any:
@@ -80,18 +83,32 @@ class Stream(Generic[T]):
     `future`. Leaving the loop early cancels the call.
 
     If its worker dies the generator begins anew elsewhere, and as many values as have been given are
-    left out.
+    left out. Values that nobody takes are kept up to a limit; beyond it the call ends with `Overloaded`.
     """
 
     future: Future[Any]
 
     def __init__(self) -> None:
-        self._values: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._values: queue.SimpleQueue[tuple[Any, int]] = queue.SimpleQueue()
+        # Each written by one side alone: the link's thread, and whoever takes.
+        self._put_bytes = self._taken_bytes = 0
         #: Tells whoever waits in another way that there is something to take.
         self.notice: Callable[[], None] = lambda: None
 
-    def put(self, value: T) -> None:
-        self._values.put(value)
+    def put(self, value: T, size: int) -> None:
+        """Adds a value that came in so many bytes; on the link's thread."""
+        waiting_bytes = self._put_bytes - self._taken_bytes
+        for limit, there, most in (
+            ("stream_values", self._values.qsize(), VALUES_MAX),
+            ("stream_bytes", waiting_bytes + size, VALUE_BYTES_MAX),
+        ):
+            # A value alone is always taken.
+            if there >= most and waiting_bytes:
+                full = f"values are not taken as fast as they come; {limit} is {most}"
+                self.future.give_up(Overloaded(-32003, full, {"limit": limit, "max": most}))
+                return
+        self._put_bytes += size
+        self._values.put((value, size))
         self.notice()
 
     def end(self, _: Any) -> None:
@@ -102,10 +119,12 @@ class Stream(Generic[T]):
         """The next value. Raises `StopIteration` after the last, `TimeoutError` after `timeout` seconds, and
         what the generator raised."""
         try:
-            value = self._values.get(timeout=timeout)
+            found = self._values.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError(f"no value within {timeout:g} s") from None
-        if value is not _END:
+        if found is not _END:
+            value, size = found
+            self._taken_bytes += size
             return value  # type: ignore[no-any-return]
         self._values.put(_END)
         raise StopIteration(self.future.result())
@@ -130,4 +149,4 @@ class Stream(Generic[T]):
         return self.future.cancel()
 
 
-_END = object()
+_END: tuple[Any, int] = (None, 0)

@@ -405,10 +405,10 @@ class Supervisor:
             process.orders.close()
             process.orders = None
         pid, process.pid = process.pid, 0
-        process.board.clear()
         on_purpose = process.is_killed_on_purpose or code in (0, slot.EXIT_RECYCLED)
         process.is_killed_on_purpose = False
         pause = 0.0 if on_purpose else process.count_crash()
+        process.board.clear()
         if process.is_unwanted:
             self._slots.remove(process)
         elif self._drain_until is None:
