@@ -1,4 +1,4 @@
-//! What the splice costs: echo through it against a direct connection, in one run.
+//! What a line costs: echo through it against a DEALER that the peers dial, in one run.
 //!
 //! `cargo bench -p muster-broker --bench splice`. The REP peers are processes of their own; rounds
 //! alternate between the two ways, and the median of each is printed with their ratio.
@@ -7,7 +7,9 @@ use std::env;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use muster_broker::splice::{Listen, Splice, SpliceConfig, SpliceEvent};
+use muster_broker::clock::Clock;
+use muster_broker::lines::{LineEvent, Lines, Received};
+use muster_broker::splice::{LinkId, Listen, Splice, SpliceConfig};
 use muster_proto::socket::{
     Context, Frame, Interest, Kind, PollItem, Profile, SendOutcome, Socket, poll,
 };
@@ -70,40 +72,24 @@ fn compare(transport: &str, lanes: usize, in_flight: usize, bytes: usize, calls:
         endpoint: endpoint("splice"),
         curve: false,
     });
-    let mut splice = Splice::start(config).expect("a splice");
-    let mut spliced = Vec::new();
+    let splice = Splice::start(config).expect("a splice");
     for _ in 0..lanes {
         peers.start(&splice.bound()[0]);
     }
-    let mut ready = 0;
-    while ready < lanes {
-        let mut items = [PollItem::fd(&splice, Interest::Read)];
-        assert_eq!(
-            poll(&mut items, Some(WAIT)).expect("poll"),
-            1,
-            "no worker came"
-        );
-        while let Some(event) = splice.try_event() {
-            match event {
-                SpliceEvent::Arrived(arrival) => {
-                    let dealer = Socket::open(&context, Kind::Dealer, &profile).expect("a dealer");
-                    dealer.connect(&arrival.endpoint).expect("connect");
-                    spliced.push(dealer);
-                }
-                SpliceEvent::Ready { .. } => ready += 1,
-                SpliceEvent::Gone { link, reason } => panic!("{link}: {reason}"),
-            }
-        }
-    }
+    let lines = Lines::new(&context, splice).expect("lines");
+    let mut spliced = Spliced::join(lines, lanes);
 
     run(&direct, in_flight, bytes, calls / 10);
-    run(&spliced, in_flight, bytes, calls / 10);
+    spliced.run(in_flight, bytes, calls / 10);
     let (mut ways, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     let mut cpu_us = [0.0; 2];
     for _ in 0..ROUNDS {
-        let rates = [(0, &direct), (1, &spliced)].map(|(way, sockets)| {
+        let rates = [0, 1].map(|way| {
             let before = peers.cpu_ticks();
-            let rate = run(sockets, in_flight, bytes, calls);
+            let rate = match way {
+                0 => run(&direct, in_flight, bytes, calls),
+                _ => spliced.run(in_flight, bytes, calls),
+            };
             // A tick is 10 ms.
             cpu_us[way] += (peers.cpu_ticks() - before) as f64 * 1e4 / (calls * ROUNDS) as f64;
             ways[way].push(rate);
@@ -121,6 +107,87 @@ fn compare(transport: &str, lanes: usize, in_flight: usize, bytes: usize, calls:
         median(ratios),
         cpu_us[0] / cpu_us[1],
     );
+}
+
+/// The peers that dialled the splice.
+struct Spliced {
+    lines: Lines,
+    links: Vec<LinkId>,
+    clock: Clock,
+}
+
+impl Spliced {
+    fn join(lines: Lines, count: usize) -> Self {
+        let mut spliced = Spliced {
+            lines,
+            links: Vec::new(),
+            clock: Clock::start(),
+        };
+        while spliced.links.len() < count {
+            spliced.wait();
+            while let Some(event) = spliced.lines.next_event() {
+                match event {
+                    LineEvent::Arrived(arrival) => {
+                        spliced.lines.join(&arrival, None).expect("a line");
+                    }
+                    LineEvent::Ready(link) => spliced.links.push(link),
+                    LineEvent::Gone(link, reason) => panic!("{link}: {reason}"),
+                }
+            }
+        }
+        spliced
+    }
+
+    fn wait(&mut self) {
+        if !self.lines.is_pending() {
+            let now = self.clock.now();
+            let due = self.lines.next_due().map_or(WAIT, |due| due.since(now));
+            let mut items = [PollItem::fd(&self.lines, Interest::Read)];
+            poll(&mut items, Some(due)).expect("poll");
+        }
+        self.lines.look(self.clock.now());
+    }
+
+    /// As [`run`].
+    fn run(&mut self, in_flight: usize, bytes: usize, calls: usize) -> f64 {
+        let body = Frame::from(vec![7; bytes]);
+        let mut frames = Vec::new();
+        let fill = |frames: &mut Vec<Frame>| {
+            frames.clear();
+            frames.extend([Frame::from(&[1u8; 20]), Frame::empty(), body.share()]);
+        };
+        let start = Instant::now();
+        let (mut sent, mut received) = (0, 0);
+        for &link in &self.links {
+            for _ in 0..in_flight {
+                fill(&mut frames);
+                assert!(self.lines.send(link, &mut frames), "it is full");
+                sent += 1;
+            }
+        }
+        self.lines.flush();
+        while received < calls.max(sent) {
+            self.wait();
+            while let Some(link) = self.lines.next_unread() {
+                loop {
+                    match self.lines.receive(link, &mut frames).expect("receive") {
+                        Received::Empty => break,
+                        Received::Nothing => continue,
+                        Received::Message => {}
+                    }
+                    assert_eq!(frames[2].len(), bytes);
+                    received += 1;
+                    if sent < calls {
+                        fill(&mut frames);
+                        assert!(self.lines.send(link, &mut frames), "it is full");
+                        sent += 1;
+                    }
+                }
+            }
+            self.lines.flush();
+        }
+        received as f64 / start.elapsed().as_secs_f64()
+    }
 }
 
 /// Echoes `calls` messages over the sockets, each with so many in flight; calls per second.

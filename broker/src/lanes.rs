@@ -1,8 +1,7 @@
-//! Lanes: a DEALER for each stock REP worker, so that the core knows who is free and who holds what.
+//! Lanes: a line for each stock REP worker, so that the core knows who is free and who holds what.
 //!
-//! The splice makes the connections, dialled in or out; here a socket meets each of them. One queue
-//! over the sockets' descriptors tells which may have something: an edge, told once, so a lane is
-//! read until it is empty, and looked at again after every send, which may have used the edge up.
+//! The splice makes the connections, dialled in or out, and a line carries the messages of each
+//! ([`crate::lines`]). Here they get a name, and the core hears of them.
 
 mod lane;
 mod server;
@@ -10,49 +9,37 @@ mod server;
 pub use lane::Lane;
 pub use server::Server;
 
-use crate::epoll::{Changes, Epoll, Interest};
 use crate::keyring::Keyring;
+use crate::lines::{LineEvent, Lines, Lock, Received};
 use crate::server::CoreEvent;
-use crate::splice::{
-    Arrival, DialId, GoneReason, LinkId, Origin, Splice, SpliceError, SpliceEvent,
-};
+use crate::splice::{Arrival, DialId, GoneReason, LinkId, Origin, Splice, SpliceError};
 use crate::workers::Order;
 use crate::zap::Domain;
 use log::{info, warn};
 use muster_core::{EndReason, Event, MonoTime, SlotId, WorkerId};
-use muster_proto::socket::{Context, Frame, Kind, Profile, Socket, SocketError};
+use muster_proto::socket::{Context, Frame, SocketError};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 /// Lanes and managed workers are numbered apart.
 const FIRST_ID: u32 = 1 << 31;
 
-/// The splice's own place among the descriptors.
-const SPLICE: u64 = u64::MAX;
-
 /// Messages read from one lane before the others have their turn.
 const READ_MAX: usize = 64;
-
-/// Calls that may be on their way to one lane; the core's cap is lower.
-const CREDIT: u32 = 64;
+/// What a read without a whole message counts for among them.
+const READ_COST: usize = 8;
 
 /// All lanes and the splice that connects them.
 pub struct Lanes {
-    context: Context,
-    splice: Splice,
+    lines: Lines,
     keyring: Option<Keyring>,
     /// Listeners (by number) whose peers must show a key.
     keyed_listeners: Vec<bool>,
-    epoll: Epoll,
-    changes: Changes,
     lanes: FxHashMap<SlotId, Lane>,
     by_link: FxHashMap<LinkId, SlotId>,
     servers: BTreeMap<String, (DialId, Vec<String>)>,
-    /// Lanes that may have something to read.
-    unread: VecDeque<SlotId>,
     events: VecDeque<CoreEvent>,
     /// The time of what is being read.
     now: MonoTime,
@@ -73,19 +60,13 @@ impl Lanes {
         keyring: Option<Keyring>,
         keyed_listeners: Vec<bool>,
     ) -> io::Result<Self> {
-        let epoll = Epoll::new()?;
-        epoll.add(&splice, SPLICE, Interest::Read)?;
         Ok(Lanes {
-            context: context.clone(),
-            splice,
+            lines: Lines::new(context, splice)?,
             keyring,
             keyed_listeners,
-            epoll,
-            changes: Changes::default(),
             lanes: FxHashMap::default(),
             by_link: FxHashMap::default(),
             servers: BTreeMap::new(),
-            unread: VecDeque::new(),
             events: VecDeque::new(),
             now: MonoTime::ZERO,
             frames: Vec::new(),
@@ -100,7 +81,7 @@ impl Lanes {
     /// [`SpliceError`] says what is wrong with the endpoint.
     pub fn add(&mut self, server: Server) -> Result<(), SpliceError> {
         self.remove(&server.endpoint);
-        let dial = self.splice.dial(&server.endpoint, false)?;
+        let dial = self.lines.dial(&server.endpoint)?;
         self.servers.insert(server.endpoint, (dial, server.methods));
         Ok(())
     }
@@ -109,7 +90,7 @@ impl Lanes {
     pub fn remove(&mut self, endpoint: &str) -> bool {
         let found = self.servers.remove(endpoint);
         if let Some((dial, _)) = found {
-            self.splice.undial(dial);
+            self.lines.undial(dial);
         }
         found.is_some()
     }
@@ -121,7 +102,7 @@ impl Lanes {
         };
         for lane in self.lanes.values() {
             if keyring.has_lane(peer_of(&lane.address), user) {
-                self.splice.close(lane.link);
+                self.lines.close(lane.link);
             }
         }
     }
@@ -143,103 +124,98 @@ impl Lanes {
     /// [`SocketError`] when a socket can't be used at all.
     pub fn receive(&mut self) -> Result<Option<CoreEvent>, SocketError> {
         while self.events.is_empty() {
-            let Some(&slot) = self.unread.front() else {
+            let Some(link) = self.lines.next_unread() else {
                 return Ok(None);
             };
-            self.read(slot)?;
+            self.read(link)?;
+            self.hear()?;
         }
         Ok(self.events.pop_front())
     }
 
-    /// Takes note of the descriptors that changed.
-    pub fn look(&mut self, now: MonoTime) {
+    /// Takes note of the descriptors that changed, and of time that has passed.
+    ///
+    /// # Errors
+    /// [`SocketError`] when a socket can't be used at all.
+    pub fn look(&mut self, now: MonoTime) -> Result<(), SocketError> {
         self.now = now;
-        let mut changes = std::mem::take(&mut self.changes);
-        if let Err(error) = self.epoll.wait(&mut changes, Some(Duration::ZERO)) {
-            warn!("lanes: {error}");
-        }
-        for change in changes.iter() {
-            if change.token == SPLICE {
-                while let Some(event) = self.splice.try_event() {
-                    self.heed(event);
-                }
-            } else {
-                self.list(SlotId(change.token as u32));
-            }
-        }
-        self.changes = changes;
+        self.lines.look(now);
+        self.hear()
     }
 
-    fn list(&mut self, slot: SlotId) {
-        if let Some(lane) = self.lanes.get_mut(&slot)
-            && !lane.is_listed
-        {
-            lane.is_listed = true;
-            self.unread.push_back(slot);
-        }
+    /// When to [look](Self::look) though no descriptor says so.
+    pub fn next_due(&self) -> Option<MonoTime> {
+        self.lines.next_due()
     }
 
-    /// Reads what the lane in front has to say, and goes on to the next lane.
-    fn read(&mut self, slot: SlotId) -> Result<(), SocketError> {
-        self.unread.pop_front();
-        let Some(lane) = self.lanes.get_mut(&slot) else {
+    /// Whether there is something to read or to write at once.
+    pub fn is_pending(&self) -> bool {
+        !self.events.is_empty() || self.lines.is_pending()
+    }
+
+    /// Sends what has piled up.
+    pub fn flush(&mut self) {
+        self.lines.flush();
+    }
+
+    /// Reads what a lane has to say, and goes on to the next lane when it says too much.
+    fn read(&mut self, link: LinkId) -> Result<(), SocketError> {
+        let lane = self.by_link.get(&link).and_then(|slot| {
+            let lane = self.lanes.get_mut(slot)?;
+            Some((*slot, lane))
+        });
+        let Some((slot, lane)) = lane else {
             return Ok(());
         };
         let first = self.events.len();
-        for _ in 0..READ_MAX {
-            if !lane.socket.recv_into(&mut self.frames)? {
-                lane.is_listed = false;
-                break;
-            }
-            if let Some(event) = lane.reply(slot, &mut self.frames) {
-                self.events.push_back(event);
+        let mut left = READ_MAX;
+        while left > 0 {
+            match self.lines.receive(link, &mut self.frames)? {
+                Received::Message => {
+                    self.events.extend(lane.reply(slot, &mut self.frames));
+                    left -= 1;
+                }
+                Received::Nothing => left = left.saturating_sub(READ_COST),
+                Received::Empty => break,
             }
         }
-        if lane.is_listed {
-            self.unread.push_back(slot);
+        if left == 0 {
+            self.lines.list(link);
         }
         let fresh = self.events.range_mut(first..);
         lane.share_service(fresh, self.now);
         Ok(())
     }
 
-    fn heed(&mut self, event: SpliceEvent) {
-        match event {
-            SpliceEvent::Arrived(arrival) => {
-                let link = arrival.link;
-                if let Err(error) = self.meet(arrival) {
-                    warn!("a stock worker can't be served: {error}");
-                    self.splice.close(link);
+    /// Learns who has come and gone.
+    fn hear(&mut self) -> Result<(), SocketError> {
+        while let Some(event) = self.lines.next_event() {
+            match event {
+                LineEvent::Arrived(arrival) => {
+                    if let Err(error) = self.meet(&arrival) {
+                        warn!("a stock worker can't be served: {error}");
+                        self.lines.close(arrival.link);
+                    }
                 }
-            }
-            SpliceEvent::Ready { link } => {
-                if let Some(&slot) = self.by_link.get(&link) {
-                    self.ready(slot);
+                LineEvent::Ready(link) => {
+                    if let Some(&slot) = self.by_link.get(&link) {
+                        self.ready(slot);
+                    }
                 }
-            }
-            SpliceEvent::Gone { link, reason } => {
-                if let Some(slot) = self.by_link.remove(&link) {
-                    self.gone(slot, reason);
+                LineEvent::Gone(link, reason) => {
+                    if let Some(slot) = self.by_link.remove(&link) {
+                        self.gone(slot, reason)?;
+                    }
+                    self.lines.forget(link);
                 }
             }
         }
+        Ok(())
     }
 
-    fn meet(&mut self, arrival: Arrival) -> Result<(), SocketError> {
-        let Arrival {
-            link,
-            origin,
-            address,
-            process,
-            answers_pings,
-            endpoint,
-        } = arrival;
-        let profile = Profile::Lane {
-            credit: CREDIT,
-            heartbeat: answers_pings,
-        };
-        let socket = Socket::open(&self.context, Kind::Dealer, &profile)?;
-        let (name, methods, is_keyed) = match origin {
+    fn meet(&mut self, arrival: &Arrival) -> Result<(), SocketError> {
+        let link = arrival.link;
+        let (name, methods, is_keyed) = match arrival.origin {
             Origin::Listener(number) => {
                 let is_keyed = self.keyed_listeners.get(number).copied().unwrap_or(false);
                 (format!("lane-{link}"), Vec::new(), is_keyed)
@@ -248,45 +224,36 @@ impl Lanes {
                 let mut servers = self.servers.iter();
                 let found = servers.find(|(_, (id, _))| *id == dial);
                 let Some((endpoint, (_, methods))) = found else {
-                    self.splice.close(link);
+                    self.lines.close(link);
                     return Ok(());
                 };
                 (endpoint.clone(), methods.clone(), false)
             }
         };
-        if let (true, Some(keyring)) = (is_keyed, &self.keyring) {
-            socket.set_curve_server(keyring.server_secret())?;
-            // The link that ZAP sees is the splice's own, so the domain says who is behind it.
-            let domain = format!("{} {}", Domain::Backend.name(), peer_of(&address));
-            socket.set_zap_domain(&domain)?;
-        }
-        socket.connect(&endpoint)?;
+        // The link that ZAP sees is the splice's own, so the domain says who is behind it.
+        let domain = format!("{} {}", Domain::Backend.name(), peer_of(&arrival.address));
+        let keyring = self.keyring.as_ref().filter(|_| is_keyed);
+        let lock = keyring.map(|keyring| Lock {
+            server_secret: keyring.server_secret(),
+            zap_domain: Some(&domain),
+        });
+        self.lines.join(arrival, lock)?;
         self.last += 1;
         let slot = SlotId(self.last);
-        // SAFETY of the discipline, not of memory: the descriptor lives as long as the socket.
-        if let Err(error) = self
-            .epoll
-            .add(socket.borrow_fd()?, u64::from(slot.0), Interest::Read)
-        {
-            warn!("lanes: {error}");
-            self.splice.close(link);
-        }
+        let process = arrival.process.map(|process| process.pid);
         let lane = Lane {
-            socket,
             link,
             worker: WorkerId(self.last),
             name,
-            address,
+            address: arrival.address.clone(),
             methods,
-            pid: process.map(|process| process.pid).filter(|pid| *pid != 0),
+            pid: process.filter(|pid| *pid != 0),
             is_ready: false,
-            is_listed: false,
             sent: VecDeque::new(),
             busy_since: MonoTime::ZERO,
         };
         self.lanes.insert(slot, lane);
         self.by_link.insert(link, slot);
-        self.list(slot);
         Ok(())
     }
 
@@ -308,18 +275,16 @@ impl Lanes {
         });
     }
 
-    fn gone(&mut self, slot: SlotId, reason: GoneReason) {
+    fn gone(&mut self, slot: SlotId, reason: GoneReason) -> Result<(), SocketError> {
         let Some(mut lane) = self.lanes.remove(&slot) else {
-            return;
+            return Ok(());
         };
         if let Some(keyring) = &self.keyring {
             keyring.forget_lane(peer_of(&lane.address));
         }
-        // Every whole message has reached the socket, and is an answer that counts.
-        while let Ok(true) = lane.socket.recv_into(&mut self.frames) {
-            if let Some(event) = lane.reply(slot, &mut self.frames) {
-                self.events.push_back(event);
-            }
+        // Every whole message has reached our end, and is an answer that counts.
+        while self.lines.receive(lane.link, &mut self.frames)? == Received::Message {
+            self.events.extend(lane.reply(slot, &mut self.frames));
         }
         if !lane.is_ready {
             // Either side may be the first to see that they do not fit.
@@ -335,7 +300,7 @@ impl Lanes {
                     lane.address
                 );
             }
-            return;
+            return Ok(());
         }
         info!("lane={}: {} is gone: {reason}", lane.name, lane.address);
         let reason = match reason {
@@ -348,6 +313,7 @@ impl Lanes {
             worker: lane.worker,
             reason,
         });
+        Ok(())
     }
 
     /// Hands a call to a lane. The slot comes back when its link takes nothing.
@@ -357,17 +323,18 @@ impl Lanes {
     pub fn dispatch(&mut self, order: &Order<'_>, now: MonoTime) -> Result<(), SlotId> {
         let slot = order.slot;
         let lane = self.lanes.get_mut(&slot).ok_or(slot)?;
-        if !lane.send(order, now, &mut self.frames) {
+        lane.compose(order, &mut self.frames);
+        if !self.lines.send(lane.link, &mut self.frames) {
             return Err(slot);
         }
-        self.list(slot);
+        lane.sent(order, now);
         Ok(())
     }
 
     /// Ends a lane.
     pub fn close(&mut self, slot: SlotId) {
         if let Some(lane) = self.lanes.get(&slot) {
-            self.splice.close(lane.link);
+            self.lines.close(lane.link);
         }
     }
 }
@@ -375,7 +342,7 @@ impl Lanes {
 impl AsFd for Lanes {
     /// Readable when [`Lanes::receive`] may have something.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.lines.as_fd()
     }
 }
 

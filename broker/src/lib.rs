@@ -1,8 +1,8 @@
 //! The Muster broker around its core: sockets, the one loop, and what it says of itself.
 //!
 //! The decisions are in the crate `muster-core`. [`server`] is the only loop; [`frontend`] and
-//! [`workers`] are the doors of clients and managed workers; [`splice`] accepts stock REP workers
-//! and [`epoll`] is what it waits with; [`desk`] answers the broker's own methods.
+//! [`workers`] are the doors of clients and managed workers; [`splice`] accepts stock REP workers,
+//! [`lines`] are the connections to them and [`epoll`] is what it waits with; [`desk`] answers the broker's own methods.
 
 pub mod answer;
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod introspect;
 pub mod keyring;
 pub mod known;
 pub mod lanes;
+pub mod lines;
 pub mod memory;
 pub mod reply;
 pub mod request;
@@ -25,3 +26,4 @@ pub mod splice;
 pub mod streamed;
 pub mod workers;
 pub mod zap;
+mod zmtp;

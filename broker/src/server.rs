@@ -85,8 +85,6 @@ pub struct Server {
     known: KnownMethods,
     /// The time of what is being read.
     now: MonoTime,
-    /// A lane was given a call in this turn.
-    has_fed_lanes: bool,
     /// Events that came up while something else was done.
     later: Vec<CoreEvent>,
     keyring: Option<Keyring>,
@@ -153,7 +151,6 @@ impl Server {
             grace,
             known,
             now: clock.now(),
-            has_fed_lanes: false,
             later: Vec::new(),
             keyring,
             revoked: Vec::new(),
@@ -188,7 +185,12 @@ impl Server {
         } else {
             0
         };
-        let from_lanes = if unread.lanes { self.read_lanes()? } else { 0 };
+        let is_due = self.lanes.next_due().is_some_and(|at| at <= self.now);
+        let from_lanes = if unread.lanes || is_due {
+            self.read_lanes()?
+        } else {
+            0
+        };
         let from_clients = if unread.clients {
             self.read_clients()?
         } else {
@@ -225,8 +227,7 @@ impl Server {
         Ok(Unread {
             workers: from_workers == DOOR_MESSAGES_MAX,
             clients: from_clients == DOOR_MESSAGES_MAX,
-            // A lane that was sent something may have taken in word of an answer by it.
-            lanes: from_lanes > 0 || std::mem::take(&mut self.has_fed_lanes),
+            lanes: self.lanes.is_pending(),
             watchers: false,
             wake: false,
         })
@@ -247,7 +248,7 @@ impl Server {
 
     fn read_lanes(&mut self) -> Result<usize, SocketError> {
         self.now = self.clock.now();
-        self.lanes.look(self.now);
+        self.lanes.look(self.now)?;
         for read in 0..DOOR_MESSAGES_MAX {
             match self.lanes.receive()? {
                 Some(event) => self.tell(event),
@@ -333,6 +334,7 @@ impl Server {
         let due = [
             self.core.poll_deadline(),
             self.frontend.next_due(),
+            self.lanes.next_due(),
             self.memory.due(),
         ];
         let due = due.into_iter().flatten().min();

@@ -1,4 +1,4 @@
-//! One lane: the socket for a stock worker, and what its replies have to fit.
+//! One lane: a stock worker, what it was given, and what its replies have to fit.
 
 use crate::reply::{Form, Reply};
 use crate::request::{Kind as RequestKind, Request};
@@ -11,13 +11,12 @@ use muster_core::{
 use muster_proto::code::Code;
 use muster_proto::id::DispatchId;
 use muster_proto::rpc;
-use muster_proto::socket::{Frame, SendOutcome, Socket};
+use muster_proto::socket::Frame;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// One stock worker.
 pub struct Lane {
-    pub(super) socket: Socket,
     pub(super) link: LinkId,
     pub(super) worker: WorkerId,
     pub(super) name: String,
@@ -27,7 +26,6 @@ pub struct Lane {
     pub methods: Vec<String>,
     pub(super) pid: Option<u32>,
     pub(super) is_ready: bool,
-    pub(super) is_listed: bool,
     pub(super) sent: VecDeque<Sent>,
     /// Since when it works on what it has, as far as can be seen from here.
     pub(super) busy_since: MonoTime,
@@ -59,17 +57,10 @@ impl Lane {
         }
     }
 
-    /// Hands it a call, with the dispatch id above the delimiter; `frames` is a spare. `false`: its
-    /// link takes nothing.
-    pub(super) fn send(
-        &mut self,
-        order: &Order<'_>,
-        now: MonoTime,
-        frames: &mut Vec<Frame>,
-    ) -> bool {
+    /// Puts a call into `frames`, with the dispatch id above the delimiter.
+    pub(super) fn compose(&self, order: &Order<'_>, frames: &mut Vec<Frame>) {
         let request = order.request;
-        let is_json = request.kind == RequestKind::Call;
-        let body = if is_json {
+        let body = if request.kind == RequestKind::Call {
             json_body(order)
         } else {
             raw_body(request)
@@ -79,18 +70,18 @@ impl Lane {
         frames.push(Frame::empty());
         frames.push(body);
         frames.extend(request.attachments().iter().map(Frame::share));
-        if !matches!(self.socket.send_frames(frames), Ok(SendOutcome::Sent)) {
-            return false;
-        }
+    }
+
+    /// Takes note of a call that it was given.
+    pub(super) fn sent(&mut self, order: &Order<'_>, now: MonoTime) {
         if self.sent.is_empty() {
             self.busy_since = now;
         }
         self.sent.push_back(Sent {
             dispatch: order.dispatch,
-            is_json,
-            id: request.id().map(Box::from),
+            is_json: order.request.kind == RequestKind::Call,
+            id: order.request.id().map(Box::from),
         });
-        true
     }
 
     /// Shares out the time since its last answers among those that have come together: when each of

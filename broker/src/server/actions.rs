@@ -47,7 +47,6 @@ impl Server {
                     request,
                 };
                 let handed_over = if Lanes::has_slot(slot) {
-                    self.has_fed_lanes = true;
                     self.lanes.dispatch(&order, self.now)
                 } else {
                     self.workers.dispatch(&order)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use muster_proto::socket::Wake;
@@ -9,6 +10,18 @@ use muster_proto::socket::Wake;
 /// One connection, from its arrival to its end. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub(super) u64);
+
+impl LinkId {
+    /// The number under which the loop watches its socket.
+    pub(crate) fn token(self) -> u64 {
+        self.0
+    }
+
+    /// The link of such a number.
+    pub(crate) fn of_token(token: u64) -> Self {
+        LinkId(token)
+    }
+}
 
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,13 +64,31 @@ pub struct Arrival {
     pub process: Option<PeerProcess>,
     /// Whether the peer answers PINGs (ZMTP 3.1). To others none must be sent.
     pub answers_pings: bool,
-    /// Where a DEALER of this process must connect, once.
-    pub endpoint: String,
+    /// How its messages come to the loop.
+    pub way: Way,
+}
+
+/// How a peer's messages come to the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through libzmq: a DEALER of this process must connect to this endpoint, once.
+    Dealer(String),
+    /// The splice finishes the handshake, and hands the connection over when it is done.
+    Direct,
+}
+
+/// A keyless connection of ZMTP 3 that is through the handshake.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket, non-blocking.
+    pub(crate) fd: OwnedFd,
+    /// What was read behind the peer's READY.
+    pub(crate) received: Vec<u8>,
 }
 
 /// Something happened to a link. Each link has one `Arrived`, then at most one `Ready`, then one
-/// `Gone`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Gone`, unless it was handed over and released.
+#[derive(Debug)]
 pub enum SpliceEvent {
     /// A peer is there.
     Arrived(Arrival),
@@ -65,9 +96,12 @@ pub enum SpliceEvent {
     Ready {
         /// The connection.
         link: LinkId,
+        /// The same as a socket, when it goes [`Way::Direct`]: from here on it is the loop's, who
+        /// [releases](super::Splice::release) the link when it has ended.
+        connection: Option<Connection>,
     },
-    /// The connection is closed. Every whole message of the peer has reached the DEALER, unless
-    /// the reason is that the peer misbehaved or that the link was closed from this side.
+    /// The link has ended. Every whole message of the peer has reached the DEALER, unless the
+    /// reason is that the peer misbehaved or that the link was closed from this side.
     Gone {
         /// The connection.
         link: LinkId,
@@ -118,6 +152,7 @@ pub(super) enum Stranger {
     NotZmtp,
     TooOld,
     Mechanism,
+    SocketType,
     OtherUser,
     TimedOut,
     Left,
@@ -130,6 +165,7 @@ impl fmt::Display for Stranger {
             Self::NotZmtp => "it does not speak ZMTP",
             Self::TooOld => "ZMTP 1 is too old",
             Self::Mechanism => "its security mechanism is not ours",
+            Self::SocketType => "it is no REP, DEALER or ROUTER",
             Self::OtherUser => "it belongs to another user",
             Self::TimedOut => "no greeting in time",
             Self::Left => "it left during the greeting",
@@ -192,6 +228,13 @@ mod tests {
     use muster_proto::socket::{Interest, PollItem, poll};
     use std::time::Duration;
 
+    fn ready(n: u64) -> SpliceEvent {
+        SpliceEvent::Ready {
+            link: LinkId(n),
+            connection: None,
+        }
+    }
+
     #[test]
     fn the_wake_is_readable_while_events_wait_and_not_after() {
         let events = Events::new().unwrap();
@@ -204,10 +247,16 @@ mod tests {
         };
         assert_eq!(is_awake(), 0);
         for n in 0..3 {
-            events.push(SpliceEvent::Ready { link: LinkId(n) });
+            events.push(ready(n));
         }
         assert_eq!(events.len(), 3);
-        assert_eq!(events.pop(), Some(SpliceEvent::Ready { link: LinkId(0) }));
+        assert!(matches!(
+            events.pop(),
+            Some(SpliceEvent::Ready {
+                link: LinkId(0),
+                ..
+            })
+        ));
         assert_eq!(is_awake(), 1);
         assert!(events.pop().is_some() && events.pop().is_some() && events.pop().is_none());
         assert_eq!(is_awake(), 0);

@@ -8,12 +8,24 @@
 use super::event::Stranger;
 
 /// What the splice says first: signature and major version, byte for byte what libzmq sends. The
-/// rest depends on the peer's version and comes from the DEALER, whose own first bytes are dropped.
+/// rest depends on the peer: it is [`rest`], or comes from the DEALER, whose own first bytes are dropped.
 pub(super) const OPENING: [u8; 11] = [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3];
+
+/// What a direct connection says next: version 3.1, NULL, no server, filler.
+pub(super) fn rest() -> [u8; BYTES_V3 - OPENING.len()] {
+    let mut rest = [0; BYTES_V3 - OPENING.len()];
+    rest[0] = 1;
+    rest[1..5].copy_from_slice(b"NULL");
+    rest
+}
 
 const SIGNATURE_END: usize = 9;
 const MAJOR: usize = 10;
 const MINOR: usize = 11;
+/// In a greeting of version 2, which has no minor one.
+const SOCKET_TYPE_V2: usize = 11;
+/// REP, DEALER and ROUTER.
+const PEER_TYPES_V2: [u8; 3] = [4, 5, 6];
 const MECHANISM: std::ops::Range<usize> = 12..32;
 /// A greeting of version 2: signature, version, socket type.
 const BYTES_V2: usize = 12;
@@ -38,6 +50,13 @@ pub(super) struct Dialect {
     pub is_encrypted: bool,
     /// Bytes of either side's greeting.
     pub greeting_bytes: usize,
+}
+
+impl Dialect {
+    /// Whether the loop can speak it without libzmq.
+    pub fn is_direct(self) -> bool {
+        self.has_commands && !self.is_encrypted
+    }
 }
 
 impl Greeting {
@@ -80,6 +99,11 @@ impl Greeting {
             // It knows no security.
             if curve {
                 return Err(Stranger::Mechanism);
+            }
+            if let Some(socket_type) = bytes.get(SOCKET_TYPE_V2)
+                && !PEER_TYPES_V2.contains(socket_type)
+            {
+                return Err(Stranger::SocketType);
             }
             return Ok((self.len == BYTES_V2).then_some(Dialect {
                 has_commands: false,
@@ -185,6 +209,16 @@ mod tests {
         assert_eq!(read(b"\x01", 64, false), Err(Stranger::NotZmtp));
         assert_eq!(read(&[0xFF; 10], 64, false), Err(Stranger::NotZmtp));
         assert_eq!(read(&greeting(0, 0, b""), 64, false), Err(Stranger::TooOld));
+    }
+
+    #[test]
+    fn the_wrong_socket_type_of_version_2_is_a_stranger() {
+        for (socket_type, is_welcome) in [(3, false), (4, true), (5, true), (6, true), (7, false)] {
+            let mut bytes = greeting(1, 0, b"");
+            bytes[SOCKET_TYPE_V2] = socket_type;
+            let read = read(&bytes[..12], 5, false);
+            assert_eq!(read.is_ok(), is_welcome, "{socket_type}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! The splice's readers alone, for the fuzz targets.
+//! The readers of what stock workers send alone, for the fuzz targets.
 
 use super::frames::Frames;
 use super::greeting::Greeting;
+use super::handshake::Handshake;
+use crate::zmtp::command;
+use crate::zmtp::decode::{Decoder, Heard, Limits};
 
 /// Frames and bytes that these bounds allow are what a lane allows.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
@@ -43,4 +46,53 @@ pub fn greet(mut stream: &[u8], piece_bytes_max: usize, curve: bool) -> (String,
             Err(stranger) => return (format!("{stranger:?}"), 0),
         }
     }
+}
+
+/// Whether a peer's words behind the greeting end the handshake, and the bytes left then; `None`: it
+/// is refused.
+pub fn shake(stream: &[u8], piece_bytes_max: usize) -> Option<(bool, usize)> {
+    let mut handshake = Handshake::new();
+    let mut taken = 0;
+    for piece in stream.chunks(piece_bytes_max) {
+        taken += piece.len();
+        if let Some(rest) = handshake.hear(piece).ok()? {
+            return Some((true, stream.len() - taken + rest.len()));
+        }
+    }
+    Some((false, 0))
+}
+
+/// Messages with their frames' lengths, and PINGs, in a stream that comes in pieces, the large ones
+/// read as a line reads them; `None`: its sender is cut off.
+pub fn decode(stream: &[u8], piece_bytes_max: usize) -> Option<Vec<Vec<usize>>> {
+    let mut decoder = Decoder::new(Limits {
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        message_frames_max: MESSAGE_FRAMES_MAX,
+    });
+    let (mut frames, mut all) = (Vec::new(), Vec::new());
+    for piece in stream.chunks(piece_bytes_max) {
+        let mut beyond = Vec::new();
+        let mut bytes = piece;
+        if let Some(room) = decoder.room().ok()? {
+            room.extend_from_slice(piece);
+            let (heard, rest) = decoder.filled(piece.len(), &mut frames);
+            if heard == Some(Heard::Message) {
+                all.push(frames.iter().map(|frame| frame.len()).collect());
+            }
+            beyond = rest;
+            bytes = &beyond;
+        }
+        while let Some(heard) = decoder.decode(&mut bytes, &mut frames).ok()? {
+            match heard {
+                Heard::Message => all.push(frames.iter().map(|frame| frame.len()).collect()),
+                Heard::Command => {
+                    if let Some(pong) = command::pong(decoder.command()) {
+                        all.push(vec![usize::MAX, pong.len()]);
+                    }
+                }
+            }
+        }
+        drop(beyond);
+    }
+    Some(all)
 }

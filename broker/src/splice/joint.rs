@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::SpliceConfig;
+use super::LinkLimits;
 use super::event::GoneReason;
 use super::flow::{Flow, Pumped, Watcher};
 use super::frames::{Frames, Passed};
@@ -80,7 +80,7 @@ impl Joint {
                 is_lane_ready: false,
                 due: common.after(common.config.handshake),
             }),
-            silence: Silence::new(ticks(common.config.silence + unsure)),
+            silence: Silence::new(ticks(common.config.limits.silence + unsure)),
             ending: None,
         })
     }
@@ -181,7 +181,7 @@ impl Joint {
             handshake: self.handshake.as_mut(),
             has_commands: self.dialect.has_commands,
             asked: self.down.passed(),
-            config,
+            limits: &config.limits,
         };
         let pumped = self
             .up
@@ -246,17 +246,17 @@ struct UpWatcher<'a> {
     has_commands: bool,
     /// How much has been said to it.
     asked: u64,
-    config: &'a SpliceConfig,
+    limits: &'a LinkLimits,
 }
 
 impl Watcher for UpWatcher<'_> {
     fn see(&mut self, bytes: &[u8], _: u64) -> Result<usize, GoneReason> {
         self.silence.broken(self.asked);
-        let SpliceConfig {
+        let LinkLimits {
             message_bytes_max,
             message_frames_max,
             ..
-        } = *self.config;
+        } = *self.limits;
         let passed = self
             .frames
             .follow(bytes, message_bytes_max, message_frames_max)

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use super::door::Door;
 use super::event::{
-    Arrival, Events, GoneReason, LinkId, Origin, PeerProcess, SpliceEvent, Stranger,
+    Arrival, Connection, Events, GoneReason, LinkId, Origin, PeerProcess, SpliceEvent, Stranger,
+    Way,
 };
 use super::flow::Spares;
 use super::greeting::{Dialect, Greeting, OPENING};
+use super::handshake::Handshake;
 use super::joint::Joint;
 use super::wire::Wire;
 use super::{SpliceConfig, TICK};
 use crate::epoll::{Change, Epoll};
+
+/// Read at once in the handshake, which is shorter.
+const READ_BYTES: usize = 1024;
 
 /// What all links share.
 pub(super) struct Common {
@@ -31,7 +36,7 @@ impl Common {
 }
 
 /// A length of time in ticks, rounded up.
-pub(super) fn ticks(time: Duration) -> u64 {
+pub(crate) fn ticks(time: Duration) -> u64 {
     time.as_millis().div_ceil(TICK.as_millis()) as u64
 }
 
@@ -89,7 +94,6 @@ pub(super) struct Caller {
     pub process: Option<PeerProcess>,
     /// Whether it has to use CURVE.
     pub curve: bool,
-    pub wire: Wire,
 }
 
 /// A connection and how far it has come.
@@ -105,35 +109,55 @@ pub(super) struct Link {
 
 enum Stage {
     /// The connection is being made.
-    Dialling { due: u64 },
+    Dialling { wire: Wire, due: u64 },
     /// The peer has to say that it speaks ZMTP.
-    Greeting { greeting: Greeting, due: u64 },
+    Greeting {
+        wire: Wire,
+        greeting: Greeting,
+        due: u64,
+    },
+    /// The peer has to say what it is.
+    Shaking {
+        wire: Wire,
+        handshake: Handshake,
+        due: u64,
+    },
     /// The loop has to connect a DEALER. It may take its time.
     Waiting {
+        wire: Wire,
         greeting: Greeting,
         dialect: Dialect,
         door: Door,
     },
     /// Bytes flow.
-    Joined(Box<Joint>),
+    Joined { wire: Wire, joint: Box<Joint> },
+    /// The loop has the connection.
+    HandedOver,
+    /// Between two stages, or ended.
+    Nowhere,
 }
 
 impl Link {
     /// A connection that is there, or one that is still being made.
-    pub fn new(caller: Caller, is_connected: bool, common: &mut Common) -> Result<Self, End> {
+    pub fn new(
+        caller: Caller,
+        wire: Wire,
+        is_connected: bool,
+        common: &mut Common,
+    ) -> Result<Self, End> {
         let due = common.after(common.config.handshake);
-        let stage = Stage::Dialling { due };
-        let mut link = Link {
+        let stage = if is_connected {
+            open(wire, common)?
+        } else {
+            Stage::Dialling { wire, due }
+        };
+        Ok(Link {
             caller,
             has_peer_closed: false,
             stage,
             is_watched: false,
             is_unfinished: false,
-        };
-        if is_connected {
-            link.open(common)?;
-        }
-        Ok(link)
+        })
     }
 
     pub fn origin(&self) -> Origin {
@@ -146,20 +170,27 @@ impl Link {
 
     /// Whether the loop knows the link, and has to be told of its end.
     pub fn is_known(&self) -> bool {
-        matches!(self.stage, Stage::Waiting { .. } | Stage::Joined(_))
+        !matches!(
+            self.stage,
+            Stage::Dialling { .. } | Stage::Greeting { .. } | Stage::Nowhere
+        )
     }
 
     /// Whether messages could flow.
     pub fn is_ready(&self) -> bool {
-        matches!(&self.stage, Stage::Joined(joint) if joint.is_ready())
+        match &self.stage {
+            Stage::Joined { joint, .. } => joint.is_ready(),
+            Stage::HandedOver => true,
+            _ => false,
+        }
     }
 
     /// Whether time alone can end it.
     pub fn needs_watch(&self) -> bool {
         match &self.stage {
-            Stage::Dialling { .. } | Stage::Greeting { .. } => true,
-            Stage::Waiting { .. } => false,
-            Stage::Joined(joint) => joint.needs_watch(),
+            Stage::Dialling { .. } | Stage::Greeting { .. } | Stage::Shaking { .. } => true,
+            Stage::Waiting { .. } | Stage::HandedOver | Stage::Nowhere => false,
+            Stage::Joined { joint, .. } => joint.needs_watch(),
         }
     }
 
@@ -173,37 +204,40 @@ impl Link {
     ) -> Result<Turn, End> {
         self.has_peer_closed |= side == Side::Peer && change.closed;
         match &mut self.stage {
-            Stage::Dialling { .. } if change.writable => {
-                self.caller
-                    .wire
-                    .connect_result()
-                    .map_err(|_| Stranger::Left)?;
-                self.open(common)?;
+            Stage::Dialling { wire, .. } if change.writable => {
+                wire.connect_result().map_err(|_| Stranger::Left)?;
+                let Stage::Dialling { wire, .. } = self.take_stage() else {
+                    return Ok(Turn::Over);
+                };
+                self.stage = open(wire, common)?;
                 self.greet(common, events)
             }
-            Stage::Dialling { .. } => Ok(Turn::Over),
             Stage::Greeting { .. } => self.greet(common, events),
+            Stage::Shaking { .. } => self.shake(common, events),
             Stage::Waiting { .. } if side == Side::Lane => self.join(common, events),
             Stage::Waiting { .. } if self.has_peer_closed => Err(GoneReason::Eof.into()),
-            // What the peer sends is left in its socket until the DEALER is there.
-            Stage::Waiting { .. } => Ok(Turn::Over),
-            Stage::Joined(joint) => {
+            Stage::Joined { joint, .. } => {
                 joint.changed(side, change);
                 self.resume(common, events)
+            }
+            // While the DEALER is not there, what the peer sends is left in its socket.
+            Stage::Dialling { .. } | Stage::Waiting { .. } | Stage::HandedOver | Stage::Nowhere => {
+                Ok(Turn::Over)
             }
         }
     }
 
     /// Copies on, after a turn that ended with [`Turn::Again`].
     pub fn resume(&mut self, common: &mut Common, events: &Events) -> Result<Turn, End> {
-        let Stage::Joined(joint) = &mut self.stage else {
+        let Stage::Joined { wire, joint } = &mut self.stage else {
             return Ok(Turn::Over);
         };
         let was_ready = joint.is_ready();
-        let turn = joint.pump(&mut self.caller.wire, common)?;
+        let turn = joint.pump(wire, common)?;
         if !was_ready && joint.is_ready() {
             events.push(SpliceEvent::Ready {
                 link: self.caller.id,
+                connection: None,
             });
         }
         Ok(turn)
@@ -212,38 +246,25 @@ impl Link {
     /// Ends it if its time is over.
     pub fn judge(&mut self, tick: u64) -> Result<(), End> {
         match &mut self.stage {
-            Stage::Dialling { due } | Stage::Greeting { due, .. } if tick >= *due => {
+            Stage::Dialling { due, .. } | Stage::Greeting { due, .. } if tick >= *due => {
                 Err(Stranger::TimedOut.into())
             }
-            Stage::Joined(joint) => joint.judge(&self.caller.wire, tick).map_err(End::Known),
+            Stage::Shaking { due, .. } if tick >= *due => Err(GoneReason::HandshakeTimeout.into()),
+            Stage::Joined { wire, joint } => joint.judge(wire, tick).map_err(End::Known),
             _ => Ok(()),
         }
     }
 
-    /// Both sides speak first in ZMTP.
-    fn open(&mut self, common: &mut Common) -> Result<(), End> {
-        let wire = &mut self.caller.wire;
-        let sent = wire
-            .await_room(false, &common.epoll)
-            .and_then(|()| wire.send(&OPENING));
-        // A fresh connection has room for a few bytes, or is broken.
-        if sent.map_err(|_| Stranger::Left)? < OPENING.len() {
-            return Err(Stranger::Left.into());
-        }
-        let due = common.after(common.config.handshake);
-        self.stage = Stage::Greeting {
-            greeting: Greeting::new(),
-            due,
-        };
-        Ok(())
+    fn take_stage(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Nowhere)
     }
 
     fn greet(&mut self, common: &mut Common, events: &Events) -> Result<Turn, End> {
-        let Stage::Greeting { greeting, .. } = &mut self.stage else {
+        let Stage::Greeting { wire, greeting, .. } = &mut self.stage else {
             return Ok(Turn::Over);
         };
         let dialect = loop {
-            match self.caller.wire.recv(greeting.room()) {
+            match wire.recv(greeting.room()) {
                 Ok(0) => return Err(Stranger::Left.into()),
                 Ok(count) => {
                     if let Some(dialect) = greeting.grow(count, self.caller.curve)? {
@@ -257,7 +278,23 @@ impl Link {
         if self.has_peer_closed {
             return Err(Stranger::Left.into());
         }
-        let greeting = greeting.clone();
+        let Stage::Greeting { wire, greeting, .. } = self.take_stage() else {
+            return Ok(Turn::Over);
+        };
+        if dialect.is_direct() {
+            let words = Handshake::words();
+            // They are few, and all that was sent so far.
+            if wire.send(&words).map_err(|_| Stranger::Left)? < words.len() {
+                return Err(Stranger::Left.into());
+            }
+            self.stage = Stage::Shaking {
+                wire,
+                handshake: Handshake::new(),
+                due: common.after(common.config.handshake),
+            };
+            self.announce(dialect, Way::Direct, events);
+            return self.shake(common, events);
+        }
         let id = self.caller.id;
         let token = Side::Lane.token(id);
         let door = Door::open(&common.config.runtime_dir, id.0, token, &common.epoll);
@@ -265,19 +302,59 @@ impl Link {
             log::warn!("link={id}: no private endpoint: {error}");
             Stranger::Exhausted
         })?;
-        events.push(SpliceEvent::Arrived(Arrival {
-            link: id,
-            origin: self.caller.origin,
-            address: self.caller.address.clone(),
-            process: self.caller.process,
-            answers_pings: dialect.answers_pings,
-            endpoint: door.endpoint(),
-        }));
+        self.announce(dialect, Way::Dealer(door.endpoint()), events);
         self.stage = Stage::Waiting {
+            wire,
             greeting,
             dialect,
             door,
         };
+        Ok(Turn::Over)
+    }
+
+    fn announce(&self, dialect: Dialect, way: Way, events: &Events) {
+        events.push(SpliceEvent::Arrived(Arrival {
+            link: self.caller.id,
+            origin: self.caller.origin,
+            address: self.caller.address.clone(),
+            process: self.caller.process,
+            answers_pings: dialect.answers_pings,
+            way,
+        }));
+    }
+
+    fn shake(&mut self, common: &mut Common, events: &Events) -> Result<Turn, End> {
+        let Stage::Shaking {
+            wire, handshake, ..
+        } = &mut self.stage
+        else {
+            return Ok(Turn::Over);
+        };
+        let received = loop {
+            let mut bytes = [0; READ_BYTES];
+            match wire.recv(&mut bytes) {
+                Ok(0) => return Err(GoneReason::Eof.into()),
+                Ok(count) => {
+                    if let Some(received) = handshake.hear(&bytes[..count])? {
+                        break received;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Over),
+                Err(_) => return Err(GoneReason::Reset.into()),
+            }
+        };
+        let Stage::Shaking { wire, .. } = self.take_stage() else {
+            return Ok(Turn::Over);
+        };
+        // From here on the link is known, whatever becomes of the socket.
+        self.stage = Stage::HandedOver;
+        let fd = wire
+            .into_fd(&common.epoll)
+            .map_err(|_| GoneReason::Exhausted)?;
+        events.push(SpliceEvent::Ready {
+            link: self.caller.id,
+            connection: Some(Connection { fd, received }),
+        });
         Ok(Turn::Over)
     }
 
@@ -286,6 +363,7 @@ impl Link {
             greeting,
             dialect,
             door,
+            ..
         } = &self.stage
         else {
             return Ok(Turn::Over);
@@ -298,7 +376,7 @@ impl Link {
             .transpose()
         });
         let joint = match joined {
-            Ok(Some(joint)) => joint,
+            Ok(Some(joint)) => Box::new(joint),
             Ok(None) => return Ok(Turn::Over),
             Err(error) => {
                 log::warn!("link={}: our own connection: {error}", self.caller.id);
@@ -306,7 +384,26 @@ impl Link {
             }
         };
         // The door closes, and its path goes.
-        self.stage = Stage::Joined(Box::new(joint));
+        let Stage::Waiting { wire, .. } = self.take_stage() else {
+            return Ok(Turn::Over);
+        };
+        self.stage = Stage::Joined { wire, joint };
         self.resume(common, events)
     }
+}
+
+/// Both sides speak first in ZMTP.
+fn open(mut wire: Wire, common: &mut Common) -> Result<Stage, End> {
+    let sent = wire
+        .await_room(false, &common.epoll)
+        .and_then(|()| wire.send(&OPENING));
+    // A fresh connection has room for a few bytes, or is broken.
+    if sent.map_err(|_| Stranger::Left)? < OPENING.len() {
+        return Err(Stranger::Left.into());
+    }
+    Ok(Stage::Greeting {
+        wire,
+        greeting: Greeting::new(),
+        due: common.after(common.config.handshake),
+    })
 }

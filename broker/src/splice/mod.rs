@@ -1,15 +1,19 @@
 //! The splice: stock workers dial one port, and each gets a socket of its own.
 //!
 //! libzmq has no way to give each connection of a listener to a socket of its own. So the splice
-//! owns the listeners, accepts each connection, tells the broker's loop, which connects a DEALER to
-//! a private endpoint, and copies the bytes between the two. It also dials servers that listen
-//! themselves, and serves them the same way.
+//! owns the listeners, accepts each connection and greets it; a peer that does not speak ZMTP is
+//! dropped before anybody hears of it (`greeting`). It also dials servers that listen themselves,
+//! and serves them the same way. One thread serves all links and never waits for any of them
+//! (`thread`, `link`).
 //!
-//! As it sees bytes, it judges life better than ZMTP's own heartbeat, which cuts a peer whose large
-//! frame takes longer than the timeout (`silence`). One thread serves all links, never waits for
-//! any of them and keeps at most a buffer for each direction that is stuck (`thread`, `link`,
-//! `joint`, `flow`). A peer that does not speak ZMTP is dropped before anybody hears of it
-//! (`greeting`).
+//! A keyless peer of ZMTP 3 has the rest of the handshake here, and its connection is handed to the
+//! broker's loop, which speaks with it itself (`crate::lines`). For any other peer, which has CURVE
+//! or is of ZMTP 2, the loop connects a DEALER to a private endpoint (`door`), and the splice copies
+//! the bytes between the two, with at most a buffer for each direction that is stuck (`joint`,
+//! `flow`).
+//!
+//! Either way life is judged by bytes, which is better than ZMTP's own heartbeat: that cuts a peer
+//! whose large frame takes longer than the timeout (`silence`).
 
 mod address;
 mod dial;
@@ -18,6 +22,7 @@ mod event;
 mod flow;
 mod frames;
 mod greeting;
+mod handshake;
 #[doc(hidden)]
 pub mod hostile;
 mod joint;
@@ -25,9 +30,9 @@ mod link;
 mod listener;
 mod pipe;
 mod shared;
-mod silence;
+pub(crate) mod silence;
 mod thread;
-mod wire;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::io;
@@ -40,13 +45,16 @@ use std::time::Duration;
 
 use muster_proto::limits;
 
-pub use event::{Arrival, DialId, GoneReason, LinkId, Origin, PeerProcess, SpliceEvent};
+pub use event::{
+    Arrival, Connection, DialId, GoneReason, LinkId, Origin, PeerProcess, SpliceEvent, Way,
+};
 
 use crate::epoll::Epoll;
 use address::Address;
 use door::Door;
 use flow::Spares;
 use link::Common;
+pub(crate) use link::ticks;
 use listener::Listener;
 use shared::{Command, Shared};
 use thread::SpliceThread;
@@ -67,6 +75,13 @@ pub struct SpliceConfig {
     pub connections_max: usize,
     /// How long a peer may take to greet, and again to finish the handshake.
     pub handshake: Duration,
+    /// What each of them may cost.
+    pub limits: LinkLimits,
+}
+
+/// What a link may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLimits {
     /// How long a peer may leave a PING unanswered.
     pub silence: Duration,
     /// Bytes of an unfinished message.
@@ -92,9 +107,13 @@ impl SpliceConfig {
             runtime_dir: runtime_dir.into(),
             connections_max: 10_000,
             handshake: Duration::from_millis(limits::HANDSHAKE_MS.into()),
-            silence: Duration::from_millis(limits::HEARTBEAT_MS * limits::HEARTBEATS_MISSED_MAX),
-            message_bytes_max: limits::LINK_BYTES_MAX as u64,
-            message_frames_max: 10_000,
+            limits: LinkLimits {
+                silence: Duration::from_millis(
+                    limits::HEARTBEAT_MS * limits::HEARTBEATS_MISSED_MAX,
+                ),
+                message_bytes_max: limits::LINK_BYTES_MAX as u64,
+                message_frames_max: 10_000,
+            },
         }
     }
 }
@@ -142,6 +161,7 @@ pub struct Splice {
     shared: Arc<Shared>,
     bound: Vec<String>,
     next_dial: u64,
+    limits: LinkLimits,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -169,6 +189,7 @@ impl Splice {
             .iter()
             .map(|listener| listener.bound().to_owned())
             .collect();
+        let limits = config.limits;
         let start = || -> io::Result<(Arc<Shared>, JoinHandle<()>)> {
             let shared = Arc::new(Shared::new()?);
             let common = Common {
@@ -191,6 +212,7 @@ impl Splice {
             shared,
             bound,
             next_dial: 1,
+            limits,
             thread: Some(thread),
         })
     }
@@ -242,6 +264,16 @@ impl Splice {
     /// Ends a link. [`SpliceEvent::Gone`] follows, unless it was gone already.
     pub fn close(&mut self, link: LinkId) {
         self.shared.command(Command::Close(link));
+    }
+
+    /// A link whose connection was handed over has ended.
+    pub fn release(&mut self, link: LinkId) {
+        self.shared.command(Command::Release(link));
+    }
+
+    /// The limits that its links are held to.
+    pub fn limits(&self) -> LinkLimits {
+        self.limits
     }
 
     /// Connections at the moment, those that have yet to prove themselves included.

@@ -13,6 +13,8 @@ use super::event::{DialId, Events, LinkId};
 /// What the loop asks of the thread.
 pub(super) enum Command {
     Close(LinkId),
+    /// The loop has closed a connection that was handed to it.
+    Release(LinkId),
     Dial {
         id: DialId,
         endpoint: String,

@@ -11,7 +11,7 @@ const RELAYED_BYTES_PER_TICK: u64 = 256 << 10;
 
 /// What was said last.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(crate) struct Silence {
     /// Ticks without a sign that are the end.
     ticks_max: u64,
     /// Bytes handed to the peer when it was last heard.

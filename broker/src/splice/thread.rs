@@ -172,10 +172,9 @@ impl SpliceThread {
     }
 
     fn end(&mut self, id: u64, end: End) {
-        let Some(link) = self.links.remove(&id) else {
+        let Some(link) = self.remove(id) else {
             return;
         };
-        self.shared.links.store(self.links.len(), Ordering::Relaxed);
         let address = link.address();
         match end {
             End::Known(reason) => log::debug!("link={id} {address}: {reason}"),
@@ -184,12 +183,7 @@ impl SpliceThread {
                 log::debug!("link={id} {address} was dropped: {stranger}");
             }
         }
-        let (was_known, was_ready) = (link.is_known(), link.is_ready());
-        if let Origin::Dial(dial) = link.origin()
-            && let Some(dial) = self.dials.get_mut(&dial)
-        {
-            dial.ended(was_ready, self.common.tick);
-        }
+        let was_known = link.is_known();
         // The sockets are closed before the loop hears of it.
         drop(link);
         if was_known {
@@ -204,10 +198,22 @@ impl SpliceThread {
         }
     }
 
+    fn remove(&mut self, id: u64) -> Option<Link> {
+        let link = self.links.remove(&id)?;
+        self.shared.links.store(self.links.len(), Ordering::Relaxed);
+        if let Origin::Dial(dial) = link.origin()
+            && let Some(dial) = self.dials.get_mut(&dial)
+        {
+            dial.ended(link.is_ready(), self.common.tick);
+        }
+        Some(link)
+    }
+
     fn obey(&mut self) {
         for command in self.shared.take_commands() {
             match command {
                 Command::Close(link) => self.end(link.0, End::Known(GoneReason::Closed)),
+                Command::Release(link) => drop(self.remove(link.0)),
                 Command::Dial {
                     id,
                     endpoint,
@@ -251,14 +257,14 @@ impl SpliceThread {
                 dial.linked(link);
                 let address = dial.endpoint.clone();
                 let (origin, curve) = (Origin::Dial(id), dial.curve);
-                self.add(fd, is_connected, |id, wire| Caller {
-                    id,
+                let caller = Caller {
+                    id: link,
                     origin,
                     address,
                     process: None,
                     curve,
-                    wire,
-                });
+                };
+                self.add(fd, is_connected, caller);
                 if !self.links.contains_key(&link.0)
                     && let Some(dial) = self.dials.get_mut(&id)
                     && dial.link() == Some(link)
@@ -324,23 +330,19 @@ impl SpliceThread {
         } = accepted;
         let curve = self.listeners[index].curve;
         let origin = Origin::Listener(index);
-        self.add(fd, true, |id, wire| Caller {
-            id,
+        let caller = Caller {
+            id: LinkId(self.next_link),
             origin,
             address,
             process,
             curve,
-            wire,
-        });
+        };
+        self.add(fd, true, caller);
     }
 
-    fn add(
-        &mut self,
-        fd: OwnedFd,
-        is_connected: bool,
-        caller: impl FnOnce(LinkId, Wire) -> Caller,
-    ) {
-        let id = LinkId(self.next_link);
+    /// Takes a connection on, under the next number.
+    fn add(&mut self, fd: OwnedFd, is_connected: bool, caller: Caller) {
+        let id = caller.id;
         self.next_link += 1;
         let interest = if is_connected {
             Interest::Read
@@ -349,7 +351,7 @@ impl SpliceThread {
         };
         let wire = Wire::new(fd, Side::Peer.token(id), interest, &self.common.epoll);
         let link = match wire {
-            Ok(wire) => Link::new(caller(id, wire), is_connected, &mut self.common),
+            Ok(wire) => Link::new(caller, wire, is_connected, &mut self.common),
             Err(error) => {
                 log::warn!("link={id}: {error}");
                 Err(End::Unknown(Stranger::Exhausted))

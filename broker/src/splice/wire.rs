@@ -1,11 +1,11 @@
 //! A stream socket that never blocks: one end of a link.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, sockopt};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 
 use crate::epoll::{Epoll, Interest};
 
@@ -19,9 +19,9 @@ const UNACKNOWLEDGED_MS_MAX: u32 = 10_000;
 /// limit allows; more means fewer wake-ups per large frame.
 const LOCAL_SEND_BYTES: usize = 512 << 10;
 
-/// A connected socket, watched by the thread's queue.
+/// A connected socket, watched by a queue.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     fd: OwnedFd,
     token: u64,
     awaits_room: bool,
@@ -57,6 +57,33 @@ impl Wire {
                 result => return Ok(result?),
             }
         }
+    }
+
+    /// Writes what there is room for of several pieces, at least one byte.
+    pub fn send_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let mut none = SendAncillaryBuffer::default();
+            match rustix::net::sendmsg(&self.fd, slices, &mut none, SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Reads into a buffer's spare room; as [`recv`](Self::recv) otherwise.
+    pub fn recv_more(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(&self.fd, rustix::buffer::spare_capacity(buffer)) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// The socket itself, not watched any more.
+    pub fn into_fd(self, epoll: &Epoll) -> io::Result<OwnedFd> {
+        epoll.remove(&self.fd)?;
+        Ok(self.fd)
     }
 
     /// Whether the queue shall tell when there is room to write again.

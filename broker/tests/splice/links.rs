@@ -2,10 +2,10 @@
 
 use std::os::unix::net::UnixStream;
 
-use muster_broker::splice::{GoneReason, Listen, Origin};
-use muster_proto::socket::{Context, Kind, Profile, SendOutcome, Socket, curve_keypair};
+use muster_broker::splice::{GoneReason, Origin, Way};
+use muster_proto::socket::Context;
 
-use crate::raw::{COMMAND, MORE, RawPeer, SIGNATURE};
+use crate::raw::{COMMAND, MORE, RawPeer, frame, greeting, ready};
 use crate::rig::{Rig, answer, rep};
 use crate::role::Process;
 
@@ -22,7 +22,7 @@ fn a_stock_rep_is_served_over_tcp() {
     assert!(arrival.answers_pings);
     let bodies: [&[&[u8]]; 2] = [&[b"Hello"], &[b"", b"", b"parts"]];
     for body in bodies {
-        assert_eq!(rig.send(link, body), SendOutcome::Sent);
+        assert!(rig.send(link, body));
         answer(&worker);
         assert!(
             rig.receive(link)
@@ -33,7 +33,7 @@ fn a_stock_rep_is_served_over_tcp() {
     }
     drop(worker);
     assert_eq!(rig.reason(link), GoneReason::Eof);
-    assert_eq!(rig.splice.links(), 0);
+    assert_eq!(rig.splice().links(), 0);
 }
 
 #[test]
@@ -53,45 +53,47 @@ fn a_local_peer_is_known_by_its_process_and_its_files_go() {
     // The private endpoint is gone once the DEALER is through it.
     assert_eq!(std::fs::read_dir(rig.folder.path()).unwrap().count(), 0);
     assert!(path.exists());
-    rig.splice.stop();
+    rig.lines.stop();
     assert!(!path.exists());
 }
 
 #[test]
 fn large_and_odd_sizes_come_back_unchanged() {
-    let mut rig = Rig::tcp();
-    let _worker = Process::start("role::echoing", &rig.endpoint());
-    let link = rig.next_ready();
-    for bytes in [
-        0,
-        1,
-        254,
-        255,
-        256,
-        8191,
-        8192,
-        32 << 10,
-        65_537,
-        1 << 20,
-        (20 << 20) + 3,
-    ] {
-        let body: Vec<u8> = (0..bytes).map(|n| (n * 31 % 251) as u8).collect();
-        rig.echo(link, &body);
+    for mut rig in Rig::both() {
+        let _worker = Process::start("role::echoing", &rig.endpoint());
+        let link = rig.next_ready();
+        for bytes in [
+            0,
+            1,
+            254,
+            255,
+            256,
+            8191,
+            8192,
+            32 << 10,
+            65_537,
+            1 << 20,
+            (20 << 20) + 3,
+        ] {
+            let body: Vec<u8> = (0..bytes).map(|n| (n * 31 % 251) as u8).collect();
+            rig.echo(link, &body);
+        }
     }
 }
 
 #[test]
 fn many_messages_under_way_arrive_in_order() {
-    let mut rig = Rig::tcp();
-    let _workers = [(); 4].map(|()| Process::start("role::echoing", &rig.endpoint()));
-    rig.until("four workers", |rig| rig.ready.len() == 4);
-    let links: Vec<_> = rig.ready.iter().copied().collect();
-    let body = |n: u32| [&n.to_be_bytes()[..], &vec![0; (n as usize * 977) % 5000]].concat();
-    for n in 0..2000 {
-        for &link in &links {
-            assert_eq!(rig.send(link, &[&body(n)]), SendOutcome::Sent);
-            if n >= 30 {
-                assert!(rig.receive(link)[0] == body(n - 30)[..]);
+    for mut rig in Rig::both() {
+        let _workers = [(); 4].map(|()| Process::start("role::echoing", &rig.endpoint()));
+        rig.until("four workers", |rig| rig.ready.len() == 4);
+        let links: Vec<_> = rig.ready.iter().copied().collect();
+        let body = |n: u32| [&n.to_be_bytes()[..], &vec![0; (n as usize * 977) % 5000]].concat();
+        for n in 0..2000 {
+            for &link in &links {
+                assert!(rig.send(link, &[&body(n)]));
+                if n >= 30 {
+                    assert!(rig.receive(link)[0] == body(n - 30)[..]);
+                }
             }
         }
     }
@@ -99,36 +101,33 @@ fn many_messages_under_way_arrive_in_order() {
 
 #[test]
 fn the_last_reply_of_a_worker_that_leaves_is_there_when_its_end_is_told() {
-    let mut rig = Rig::tcp();
-    for _ in 0..30 {
-        let worker = Process::start("role::answering_once", &rig.endpoint());
-        let link = rig.next_ready();
-        assert_eq!(rig.send(link, &[&[7; 100_000]]), SendOutcome::Sent);
-        rig.reason(link);
-        let mut frames = Vec::new();
-        assert!(
-            rig.lanes[&link].recv_into(&mut frames).unwrap(),
-            "the reply was lost"
-        );
-        assert_eq!(frames[2].len(), 100_000);
-        worker.finish();
-        rig.lanes.remove(&link);
+    for mut rig in Rig::both() {
+        for _ in 0..20 {
+            let worker = Process::start("role::answering_once", &rig.endpoint());
+            let link = rig.next_ready();
+            assert!(rig.send(link, &[&[7; 100_000]]));
+            rig.reason(link);
+            assert!(rig.has_message(link), "the reply was lost");
+            assert_eq!(rig.receive(link)[0].len(), 100_000);
+            worker.finish();
+        }
     }
 }
 
 #[test]
 fn a_killed_worker_is_gone() {
-    let mut rig = Rig::tcp();
-    let mut worker = Process::start("role::holding", &rig.endpoint());
-    let link = rig.next_ready();
-    assert_eq!(rig.send(link, &[b"x"]), SendOutcome::Sent);
-    worker.line("holding it");
-    worker.kill();
-    let reason = rig.reason(link);
-    assert!(
-        matches!(reason, GoneReason::Eof | GoneReason::Reset),
-        "{reason}"
-    );
+    for mut rig in Rig::both() {
+        let mut worker = Process::start("role::holding", &rig.endpoint());
+        let link = rig.next_ready();
+        assert!(rig.send(link, &[b"x"]));
+        worker.line("holding it");
+        worker.kill();
+        let reason = rig.reason(link);
+        assert!(
+            matches!(reason, GoneReason::Eof | GoneReason::Reset),
+            "{reason}"
+        );
+    }
 }
 
 #[test]
@@ -158,11 +157,20 @@ fn both_ends_can_close() {
     let context = Context::new(1).unwrap();
     let _one = rep(&context, &rig.endpoint());
     let link = rig.next_ready();
-    rig.splice.close(link);
+    rig.lines.close(link);
     assert_eq!(rig.reason(link), GoneReason::Closed);
     // A stock worker dials again by itself.
+    assert_ne!(rig.next_ready(), link);
+}
+
+#[test]
+fn a_dealer_that_closes_ends_its_link() {
+    let mut rig = Rig::keyed();
+    let context = Context::new(1).unwrap();
+    let _one = rep(&context, &rig.endpoint());
     let link = rig.next_ready();
-    rig.lanes.remove(&link);
+    assert!(rig.has_dealer(link));
+    rig.lines.forget(link);
     assert_eq!(rig.reason(link), GoneReason::Closed);
     assert_ne!(rig.next_ready(), link);
 }
@@ -171,10 +179,10 @@ fn both_ends_can_close() {
 fn a_loop_that_is_slow_to_join_loses_nobody() {
     let mut rig = Rig::with(|config| {
         config.handshake = std::time::Duration::from_millis(300);
-        config.silence = std::time::Duration::from_millis(300);
+        config.limits.silence = std::time::Duration::from_millis(300);
     });
     rig.joins = false;
-    let mut peers: Vec<_> = (0..20).map(|_| RawPeer::rep(&rig.address(), 1)).collect();
+    let mut peers: Vec<_> = (0..20).map(|_| RawPeer::old_rep(&rig.address())).collect();
     rig.until("twenty arrivals", |rig| rig.arrivals.len() == 20);
     // Much longer than the handshake may take, had it begun.
     let mut stranger = RawPeer::connect(&rig.address());
@@ -185,10 +193,10 @@ fn a_loop_that_is_slow_to_join_loses_nobody() {
     }
     rig.until("twenty ready", |rig| rig.ready.len() == 20);
     for peer in &mut peers {
-        peer.finish_handshake();
+        peer.finish_old_handshake();
     }
     // One that gives up while it waits is seen, too.
-    let peer = RawPeer::rep(&rig.address(), 1);
+    let peer = RawPeer::old_rep(&rig.address());
     rig.until("one more", |rig| rig.arrivals.len() == 21);
     drop(peer);
     let last = *rig.arrivals.keys().last().unwrap();
@@ -197,17 +205,20 @@ fn a_loop_that_is_slow_to_join_loses_nobody() {
 
 #[test]
 fn a_private_endpoint_lets_no_other_process_in() {
-    let mut rig = Rig::tcp();
+    let mut rig = Rig::keyed();
     rig.joins = false;
     let context = Context::new(1).unwrap();
     let worker = rep(&context, &rig.endpoint());
     rig.until("an arrival", |rig| !rig.arrivals.is_empty());
     let arrival = rig.arrivals.values().next().unwrap().clone();
-    let path = arrival.endpoint.strip_prefix("ipc://").unwrap();
+    let Way::Dealer(endpoint) = &arrival.way else {
+        panic!("{arrival:?} needs no endpoint");
+    };
+    let path = endpoint.strip_prefix("ipc://").unwrap();
     Process::start("role::knocking", path).finish();
     rig.join(&arrival);
     let link = rig.next_ready();
-    assert_eq!(rig.send(link, &[b"x"]), SendOutcome::Sent);
+    assert!(rig.send(link, &[b"x"]));
     answer(&worker);
     rig.receive(link);
     assert!(UnixStream::connect(path).is_err());
@@ -216,18 +227,11 @@ fn a_private_endpoint_lets_no_other_process_in() {
 #[test]
 fn a_peer_of_zmtp_2_is_served() {
     let mut rig = Rig::tcp();
-    let mut peer = RawPeer::connect(&rig.address());
-    peer.write(&SIGNATURE);
-    // Version 2.0, and REP.
-    peer.write(&[1, 4]);
-    peer.write_frame(0, b"");
+    let mut peer = RawPeer::old_rep(&rig.address());
     let link = rig.next_ready();
-    let greeting = peer.read(12);
-    assert_eq!(greeting[..10], SIGNATURE);
-    assert_eq!(greeting[11], 5, "a DEALER");
-    assert_eq!(peer.read_frame(), (0, Vec::new()));
-    assert!(!rig.arrivals[&link].answers_pings);
-    assert_eq!(rig.send(link, &[b"Hello", b"there"]), SendOutcome::Sent);
+    peer.finish_old_handshake();
+    assert!(rig.has_dealer(link) && !rig.arrivals[&link].answers_pings);
+    assert!(rig.send(link, &[b"Hello", b"there"]));
     let request = peer.read_message();
     peer.write_message(&request);
     assert_eq!(rig.receive(link)[1], *b"there".as_slice());
@@ -255,31 +259,55 @@ fn a_message_that_comes_byte_by_byte_is_whole() {
 
 #[test]
 fn curve_goes_through_and_a_keyless_peer_is_a_stranger() {
-    let server = curve_keypair().unwrap();
-    let mut rig = Rig::with(|config| {
-        config.listeners.push(Listen {
-            endpoint: "tcp://127.0.0.1:0".into(),
-            curve: true,
-        });
-    });
-    rig.server_secret = Some(server.secret.clone());
-    let endpoint = rig.splice.bound()[1].clone();
-    let keys = curve_keypair().unwrap();
+    let mut rig = Rig::keyed();
     let context = Context::new(1).unwrap();
-    let worker = Socket::open(&context, Kind::Rep, &Profile::DataLink).unwrap();
-    worker
-        .set_curve_client(&server.public, &keys.public, &keys.secret)
-        .unwrap();
-    worker.connect(&endpoint).unwrap();
+    let worker = rep(&context, &rig.endpoint());
     let link = rig.next_ready();
-    assert_eq!(rig.arrivals[&link].origin, Origin::Listener(1));
+    assert!(rig.has_dealer(link));
     for body in [vec![1; 10], vec![2; 3 << 20]] {
-        assert_eq!(rig.send(link, &[&body]), SendOutcome::Sent);
+        assert!(rig.send(link, &[&body]));
         answer(&worker);
         assert!(rig.receive(link)[0] == body[..]);
     }
-    let before = rig.splice.strangers();
-    let mut keyless = RawPeer::rep(endpoint.trim_start_matches("tcp://"), 1);
+    let before = rig.splice().strangers();
+    let mut keyless = RawPeer::rep(&rig.address(), 1);
     assert!(keyless.is_hung_up());
-    assert_eq!(rig.splice.strangers(), before + 1);
+    assert_eq!(rig.splice().strangers(), before + 1);
+}
+
+#[test]
+fn messages_that_come_with_the_handshake_are_heard() {
+    let mut rig = Rig::tcp();
+    let mut peer = RawPeer::connect(&rig.address());
+    let message = [frame(MORE, &[7; 20]), frame(MORE, b""), frame(0, b"early")].concat();
+    let ready = frame(COMMAND, &ready("DEALER"));
+    peer.write(&[&greeting(1, b"NULL"), &ready[..], &message].concat());
+    let link = rig.next_ready();
+    assert!(!rig.has_dealer(link));
+    assert_eq!(rig.receive(link)[0], *b"early".as_slice());
+    peer.finish_handshake();
+}
+
+#[test]
+fn a_ping_is_answered_with_its_context_and_a_flood_of_them_by_few() {
+    let mut rig = Rig::tcp();
+    let mut peer = RawPeer::rep(&rig.address(), 0);
+    let link = rig.next_ready();
+    peer.finish_handshake();
+    peer.write_frame(COMMAND, b"\x04PING\0\x0aone");
+    let pong = std::thread::spawn(move || (peer.read_frame(), peer));
+    rig.until("an answer", |_| pong.is_finished());
+    let (pong, mut peer) = pong.join().unwrap();
+    assert_eq!(pong, (COMMAND, b"\x04PONGone".to_vec()));
+    // As many as one likes, none of whose answers is read: none piles up.
+    let flood = frame(COMMAND, b"\x04PING\0\0").repeat(1 << 20);
+    let writer = std::thread::spawn(move || {
+        peer.write(&flood);
+        peer.write_frame(MORE, &[7; 20]);
+        peer.write_frame(MORE, b"");
+        peer.write_frame(0, b"and a message");
+        peer
+    });
+    assert_eq!(rig.receive(link)[0], *b"and a message".as_slice());
+    drop(writer.join().unwrap());
 }

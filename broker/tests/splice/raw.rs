@@ -51,6 +51,24 @@ impl RawPeer {
         peer
     }
 
+    /// A peer of ZMTP 2.0 that has done its part of the handshake.
+    pub fn old_rep(address: &str) -> Self {
+        let mut peer = Self::connect(address);
+        peer.write(&SIGNATURE);
+        // Version 2.0, and REP.
+        peer.write(&[1, 4]);
+        peer.write_frame(0, b"");
+        peer
+    }
+
+    /// Reads the other side's part of it.
+    pub fn finish_old_handshake(&mut self) {
+        let greeting = self.read(12);
+        assert_eq!(greeting[..10], SIGNATURE);
+        assert_eq!(greeting[11], 5, "a DEALER");
+        assert_eq!(self.read_frame(), (0, Vec::new()));
+    }
+
     /// Reads the other side's part of the handshake.
     pub fn finish_handshake(&mut self) {
         let greeting = self.read(64);

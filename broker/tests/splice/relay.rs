@@ -41,6 +41,11 @@ impl Relay {
         format!("tcp://{}", self.address)
     }
 
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// From now on nothing arrives, and nobody is told.
     pub fn die(&self) {
         self.is_dead.store(true, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! What anybody can send before a key was asked for: ZMTP, as far as the splice follows it.
+//! What anybody can send where no key is asked for, or before it was: ZMTP.
 
-use muster_broker::splice::hostile::{follow, greet};
+use muster_broker::splice::hostile::{decode, follow, greet, shake};
 
 /// A link's first bytes and its frames: the same however the network cuts them.
 pub fn splice(data: &[u8]) {
@@ -13,4 +13,6 @@ pub fn splice(data: &[u8]) {
         assert_eq!(greet(stream, cut, curve), whole);
     }
     assert_eq!(follow(stream, cut), follow(stream, usize::MAX));
+    assert_eq!(shake(stream, cut), shake(stream, usize::MAX));
+    assert_eq!(decode(stream, cut), decode(stream, usize::MAX));
 }

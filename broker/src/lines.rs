@@ -1,0 +1,494 @@
+//! The lines to stock workers: one for each link of the splice, messages out and in.
+//!
+//! A line is the connection itself, which the loop reads and writes ([`direct`]), or a DEALER behind
+//! the splice, where libzmq has to speak: CURVE, and peers of ZMTP 2. Whoever uses lines need not
+//! know which.
+//!
+//! One queue over the sockets' descriptors tells which may have something: an edge, told once, so a
+//! line is read until it is empty. A DEALER is looked at again after every send, which may have used
+//! the edge up.
+
+mod direct;
+
+use crate::epoll::{Changes, Epoll, Interest};
+use crate::splice::{
+    Arrival, Connection, DialId, GoneReason, LinkId, Splice, SpliceError, SpliceEvent, TICK, Way,
+};
+use direct::{Direct, Written};
+use log::warn;
+use muster_core::MonoTime;
+use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket, SocketError};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// Messages that may be on their way out of one line; the core's cap on calls is lower.
+const UNSENT_MAX: u32 = 64;
+/// The splice's own place among the descriptors.
+const SPLICE: u64 = u64::MAX;
+/// A line whose peer answers PINGs is sent one so often.
+const PING_TICKS: u64 = 4;
+
+/// All lines, and the splice that connects them.
+pub struct Lines {
+    context: Context,
+    splice: Splice,
+    lines: FxHashMap<LinkId, Line>,
+    shared: Shared,
+    changes: Changes,
+    /// Lines that may have something to read.
+    unread: VecDeque<LinkId>,
+    /// Lines with something to write, or that are to be tried again.
+    unflushed: Vec<LinkId>,
+    news: VecDeque<LineEvent>,
+    /// The splice has something to say.
+    has_word: bool,
+    /// The time of what is being read.
+    now: MonoTime,
+    /// The loop's own time, while there are lines that depend on it.
+    next_tick: Option<MonoTime>,
+    /// When the next PING of each line is due, the next one first.
+    pings: VecDeque<(u64, LinkId)>,
+    /// Lines that time may end; looked at every tick.
+    watched: Vec<LinkId>,
+}
+
+/// What all direct lines share.
+struct Shared {
+    epoll: Epoll,
+    buffers: Vec<Box<[u8]>>,
+    tick: u64,
+}
+
+struct Line {
+    way: LineWay,
+    answers_pings: bool,
+    is_listed: bool,
+    is_unflushed: bool,
+    is_watched: bool,
+}
+
+enum LineWay {
+    Dealer(Socket),
+    /// The splice has the rest of the handshake.
+    Awaited,
+    Direct(Box<Direct>),
+}
+
+/// Something happened to a line. Each has one `Arrived`, then at most one `Ready`, then one `Gone`.
+#[derive(Debug)]
+pub enum LineEvent {
+    /// A peer is there: [join](Lines::join) it.
+    Arrived(Arrival),
+    /// Messages can flow.
+    Ready(LinkId),
+    /// It has ended. What it had left can still be [received](Lines::receive), until it is
+    /// [forgotten](Lines::forget).
+    Gone(LinkId, GoneReason),
+}
+
+/// What a look at a line gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A message.
+    Message,
+    /// Bytes without a message; there may be more.
+    Nothing,
+    /// It has nothing now.
+    Empty,
+}
+
+/// What peers must show before a line is theirs.
+#[derive(Debug)]
+pub struct Lock<'a> {
+    /// The broker's secret key.
+    pub server_secret: &'a str,
+    /// Where ZAP judges; `None`: any key will do.
+    pub zap_domain: Option<&'a str>,
+}
+
+impl Lines {
+    /// Takes a started splice over.
+    ///
+    /// # Errors
+    /// The system's, when it is out of descriptors.
+    pub fn new(context: &Context, splice: Splice) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&splice, SPLICE, Interest::Read)?;
+        Ok(Lines {
+            context: context.clone(),
+            splice,
+            lines: FxHashMap::default(),
+            shared: Shared {
+                epoll,
+                buffers: Vec::new(),
+                tick: 0,
+            },
+            changes: Changes::default(),
+            unread: VecDeque::new(),
+            unflushed: Vec::new(),
+            news: VecDeque::new(),
+            has_word: false,
+            now: MonoTime::ZERO,
+            next_tick: None,
+            pings: VecDeque::new(),
+            watched: Vec::new(),
+        })
+    }
+
+    /// The splice, to ask.
+    pub fn splice(&self) -> &Splice {
+        &self.splice
+    }
+
+    /// Connects to a server that listens itself, whenever it is there.
+    ///
+    /// # Errors
+    /// [`SpliceError`] says what is wrong with the endpoint.
+    pub fn dial(&mut self, endpoint: &str) -> Result<DialId, SpliceError> {
+        self.splice.dial(endpoint, false)
+    }
+
+    /// Connects to it no more, and ends its line.
+    pub fn undial(&mut self, dial: DialId) {
+        self.splice.undial(dial);
+    }
+
+    /// Ends a line; its `Gone` follows.
+    pub fn close(&mut self, link: LinkId) {
+        self.splice.close(link);
+    }
+
+    /// Stops listening and dialling. The lines end with the splice, or when they are dropped.
+    pub fn stop(&mut self) {
+        self.splice.stop();
+    }
+
+    /// Takes note of what changed, and of time that has passed.
+    pub fn look(&mut self, now: MonoTime) {
+        self.now = now;
+        let mut changes = std::mem::take(&mut self.changes);
+        if let Err(error) = self.shared.epoll.wait(&mut changes, Some(Duration::ZERO)) {
+            warn!("lines: {error}");
+        }
+        for change in changes.iter() {
+            if change.token == SPLICE {
+                self.has_word = true;
+                continue;
+            }
+            let link = LinkId::of_token(change.token);
+            if let Some(direct) = self.direct(link) {
+                direct.changed(change);
+                if direct.is_blocked() && change.writable {
+                    self.note_unflushed(link);
+                }
+            }
+            if change.readable {
+                self.list(link);
+            }
+        }
+        // All that had been said is heard before silence is judged.
+        if !changes.is_full() && self.next_tick.is_some_and(|at| at <= now) {
+            self.tick();
+        }
+        self.changes = changes;
+    }
+
+    /// When to [look](Self::look) though no descriptor says so.
+    pub fn next_due(&self) -> Option<MonoTime> {
+        self.next_tick
+    }
+
+    /// What happened, if anything did.
+    ///
+    /// An arrival is to be joined before the next event is asked for, which may be that it is ready.
+    pub fn next_event(&mut self) -> Option<LineEvent> {
+        if let Some(event) = self.news.pop_front() {
+            return Some(event);
+        }
+        while self.has_word {
+            match self.splice.try_event() {
+                None => self.has_word = false,
+                Some(event) => {
+                    if let Some(event) = self.heed(event) {
+                        return Some(event);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether there is something to read, to hear of or to be written at once.
+    pub fn is_pending(&self) -> bool {
+        let lists_are_empty = self.unread.is_empty() && self.unflushed.is_empty();
+        !lists_are_empty || !self.news.is_empty() || self.has_word
+    }
+
+    /// Takes the next line that may have something to read off the list.
+    pub fn next_unread(&mut self) -> Option<LinkId> {
+        let link = self.unread.pop_front()?;
+        if let Some(line) = self.lines.get_mut(&link) {
+            line.is_listed = false;
+        }
+        Some(link)
+    }
+
+    /// Puts a line on the list of those that may have something to read.
+    pub fn list(&mut self, link: LinkId) {
+        if let Some(line) = self.lines.get_mut(&link)
+            && !line.is_listed
+        {
+            line.is_listed = true;
+            self.unread.push_back(link);
+        }
+    }
+
+    /// Opens our end for a peer that has arrived.
+    ///
+    /// # Errors
+    /// [`SocketError`] when a socket can't be had.
+    pub fn join(&mut self, arrival: &Arrival, lock: Option<Lock<'_>>) -> Result<(), SocketError> {
+        let link = arrival.link;
+        let way = match &arrival.way {
+            Way::Direct => LineWay::Awaited,
+            Way::Dealer(endpoint) => {
+                let profile = Profile::Lane {
+                    credit: UNSENT_MAX,
+                    heartbeat: arrival.answers_pings,
+                };
+                let socket = Socket::open(&self.context, Kind::Dealer, &profile)?;
+                if let Some(lock) = lock {
+                    socket.set_curve_server(lock.server_secret)?;
+                    if let Some(domain) = lock.zap_domain {
+                        socket.set_zap_domain(domain)?;
+                    }
+                }
+                socket.connect(endpoint)?;
+                // The descriptor lives as long as the socket.
+                let fd = socket.borrow_fd()?;
+                if let Err(error) = self.shared.epoll.add(fd, link.token(), Interest::Read) {
+                    warn!("lines: {error}");
+                    self.splice.close(link);
+                }
+                LineWay::Dealer(socket)
+            }
+        };
+        let line = Line {
+            way,
+            answers_pings: arrival.answers_pings,
+            is_listed: false,
+            is_unflushed: false,
+            is_watched: false,
+        };
+        self.lines.insert(link, line);
+        self.list(link);
+        Ok(())
+    }
+
+    /// Receives the next message of a line into `frames`, if there is one. At most one read is made.
+    ///
+    /// # Errors
+    /// [`SocketError`] when a DEALER can't be used at all.
+    pub fn receive(
+        &mut self,
+        link: LinkId,
+        frames: &mut Vec<Frame>,
+    ) -> Result<Received, SocketError> {
+        let Some(line) = self.lines.get_mut(&link) else {
+            return Ok(Received::Empty);
+        };
+        match &mut line.way {
+            LineWay::Awaited => Ok(Received::Empty),
+            LineWay::Dealer(socket) => Ok(match socket.recv_into(frames)? {
+                true => Received::Message,
+                false => Received::Empty,
+            }),
+            LineWay::Direct(direct) => match direct.receive(frames, &mut self.shared) {
+                Ok(received) => {
+                    if direct.owes_pong() {
+                        self.note_unflushed(link);
+                    }
+                    Ok(received)
+                }
+                Err(reason) => {
+                    self.end(link, reason);
+                    Ok(Received::Empty)
+                }
+            },
+        }
+    }
+
+    /// Sends a message, or queues it to be [flushed](Self::flush), and leaves `frames` empty.
+    /// `false`: the line is full, or gone.
+    pub fn send(&mut self, link: LinkId, frames: &mut Vec<Frame>) -> bool {
+        let Some(line) = self.lines.get_mut(&link) else {
+            return false;
+        };
+        match &mut line.way {
+            LineWay::Awaited => false,
+            LineWay::Dealer(socket) => {
+                let is_sent = matches!(socket.send_frames(frames), Ok(SendOutcome::Sent));
+                // The send may have taken in word of a message, which no edge tells of then.
+                self.list(link);
+                is_sent
+            }
+            LineWay::Direct(direct) => {
+                if direct.is_full(UNSENT_MAX as usize) {
+                    return false;
+                }
+                direct.queue(frames);
+                self.note_unflushed(link);
+                true
+            }
+        }
+    }
+
+    /// Writes what was queued, as far as there is room.
+    pub fn flush(&mut self) {
+        let mut again = Vec::new();
+        for link in std::mem::take(&mut self.unflushed) {
+            let Some(line) = self.lines.get_mut(&link) else {
+                continue;
+            };
+            line.is_unflushed = false;
+            let LineWay::Direct(direct) = &mut line.way else {
+                continue;
+            };
+            match direct.flush(&self.shared.epoll) {
+                Written::All => {}
+                Written::Blocked => self.watch(link),
+                Written::Part => again.push(link),
+                // What the peer said before it broke the connection can still be read.
+                Written::Broken => self.list(link),
+            }
+        }
+        for link in again {
+            self.note_unflushed(link);
+        }
+    }
+
+    /// Lets a line that has ended go.
+    pub fn forget(&mut self, link: LinkId) {
+        self.lines.remove(&link);
+    }
+
+    /// What the splice says, for whoever uses the lines. `None`: it does not concern them.
+    fn heed(&mut self, event: SpliceEvent) -> Option<LineEvent> {
+        match event {
+            SpliceEvent::Arrived(arrival) => Some(LineEvent::Arrived(arrival)),
+            SpliceEvent::Ready { link, connection } => {
+                let is_taken = connection.is_none_or(|connection| self.take_over(link, connection));
+                is_taken.then_some(LineEvent::Ready(link))
+            }
+            SpliceEvent::Gone { link, reason } => {
+                // A direct one was closed from here: nobody waits for its answers.
+                if let Some(line) = self.lines.get(&link)
+                    && !matches!(line.way, LineWay::Dealer(_))
+                {
+                    self.lines.remove(&link);
+                }
+                Some(LineEvent::Gone(link, reason))
+            }
+        }
+    }
+
+    /// Makes a connection that is through the handshake the line that was awaited. `false`: nobody
+    /// awaits it any more, or it can't be used.
+    fn take_over(&mut self, link: LinkId, connection: Connection) -> bool {
+        let Some(line) = self.lines.get_mut(&link) else {
+            return false;
+        };
+        let limits = self.splice.limits();
+        let answers_pings = line.answers_pings;
+        match Direct::new(connection, link, answers_pings, limits, &self.shared.epoll) {
+            Ok(direct) => line.way = LineWay::Direct(Box::new(direct)),
+            Err(error) => {
+                warn!("lines: {error}");
+                self.splice.close(link);
+                return false;
+            }
+        }
+        if answers_pings {
+            self.pings.push_back((self.shared.tick + PING_TICKS, link));
+            self.next_tick.get_or_insert(self.now.after(TICK));
+        }
+        self.list(link);
+        true
+    }
+
+    /// A direct line has ended by itself.
+    fn end(&mut self, link: LinkId, reason: GoneReason) {
+        self.lines.remove(&link);
+        self.splice.release(link);
+        self.news.push_back(LineEvent::Gone(link, reason));
+    }
+
+    fn note_unflushed(&mut self, link: LinkId) {
+        if let Some(line) = self.lines.get_mut(&link)
+            && !line.is_unflushed
+        {
+            line.is_unflushed = true;
+            self.unflushed.push(link);
+        }
+    }
+
+    fn watch(&mut self, link: LinkId) {
+        if let Some(line) = self.lines.get_mut(&link)
+            && line.answers_pings
+            && !line.is_watched
+        {
+            line.is_watched = true;
+            self.watched.push(link);
+        }
+    }
+
+    /// A moment of the loop's own time. However late it comes, it is one.
+    fn tick(&mut self) {
+        self.shared.tick += 1;
+        let tick = self.shared.tick;
+        while let Some(&(due, link)) = self.pings.front()
+            && due <= tick
+        {
+            self.pings.pop_front();
+            if let Some(direct) = self.direct(link) {
+                direct.ping(tick);
+                self.pings.push_back((tick + PING_TICKS, link));
+                self.note_unflushed(link);
+                self.watch(link);
+            }
+        }
+        for link in std::mem::take(&mut self.watched) {
+            let Some(line) = self.lines.get_mut(&link) else {
+                continue;
+            };
+            line.is_watched = false;
+            let LineWay::Direct(direct) = &mut line.way else {
+                continue;
+            };
+            match direct.judge(!line.is_listed, tick) {
+                Ok(true) => self.watch(link),
+                Ok(false) => {}
+                Err(reason) => self.end(link, reason),
+            }
+        }
+        let needs_ticks = !self.pings.is_empty() || !self.watched.is_empty();
+        self.next_tick = needs_ticks.then(|| self.now.after(TICK));
+    }
+
+    fn direct(&mut self, link: LinkId) -> Option<&mut Direct> {
+        match &mut self.lines.get_mut(&link)?.way {
+            LineWay::Direct(direct) => Some(direct),
+            LineWay::Dealer(_) | LineWay::Awaited => None,
+        }
+    }
+}
+
+impl AsFd for Lines {
+    /// Readable when [`Lines::look`] would find something.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.epoll.as_fd()
+    }
+}
