@@ -118,6 +118,7 @@ impl Server {
     /// Sends what has piled up, and what comes of the links found broken by it.
     pub(super) fn flush(&mut self) {
         loop {
+            self.lanes.flush();
             for slot in self.workers.flush() {
                 self.later.push(Event::DispatchFailed { slot });
             }
