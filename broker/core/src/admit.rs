@@ -127,6 +127,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             items: new.items.max(1),
             bytes,
             dispatches: 0,
+            returns: 0,
             charged: 0,
             attempts_max: u16::try_from(attempts_max).unwrap_or(u16::MAX),
             priority: new.priority,

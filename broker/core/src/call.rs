@@ -23,6 +23,8 @@ pub(crate) struct Call<Q> {
     pub bytes: u32,
     /// Dispatches so far, the current one included: the fence.
     pub dispatches: u32,
+    /// How often it was given back unstarted.
+    pub returns: u8,
     /// Attempts charged so far.
     pub charged: u16,
     pub attempts_max: u16,
@@ -201,6 +203,7 @@ mod tests {
             items,
             bytes: 0,
             dispatches: 0,
+            returns: 0,
             charged: 0,
             attempts_max: 3,
             priority: 0,

@@ -14,11 +14,16 @@ use crate::note::Note;
 use crate::refusal::can_run;
 use crate::route::is_addressed;
 use crate::slot::{Dispatched, DispatchedState, Slot};
+use crate::transit::Transit;
 use crate::{Action, Core, MonoTime, Reply, Request, SlotId};
 use muster_proto::id::{CallId, DispatchId};
 
 /// A call expected to take this long is handed over at once, with everything before it.
 const LONG_CALL_US: u64 = 1_000;
+
+/// A call that came back unstarted so often is not parked again: to move it on and on costs more
+/// than to wait for an idle slot.
+const RETURNS_MAX: u8 = 2;
 
 /// What a call asks of a slot.
 #[derive(Clone, Copy, Debug)]
@@ -279,11 +284,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             let group = &self.groups[*group];
             if group.kind == WorkerKind::Managed {
                 // The most travelled path: all slots are alike, so the first one decides.
-                let rank = group.ready.first()?;
                 let is_its_turn = || {
                     let first = group.waiting.first();
                     first.is_none_or(|first| first.1 == class_id || turn() <= *first)
                 };
+                let rank = group.ready.first()?;
                 let can_take = !rank.is_busy() || (!need.idle && is_its_turn());
                 return can_take.then_some(rank.slot);
             }
@@ -318,9 +323,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     fn need_of(&self, id: CallId) -> Need {
         let call = self.calls.get(id).expect("a queued call is held");
         let expected_us = self.classes[call.class].estimate.micros(call.items);
-        let is_long = expected_us.is_none_or(|us| us > self.limits.parked_us_max);
+        let occupies_us = expected_us.map(|us| us.saturating_add(Transit::local_us(call.bytes)));
+        let is_long = occupies_us.is_none_or(|us| us > self.limits.parked_us_max);
+        let is_restless = call.returns >= RETURNS_MAX;
         Need {
-            idle: is_long || call.alone || self.runs_once(call),
+            idle: is_long || is_restless || call.alone || self.runs_once(call),
             expected_us,
         }
     }
@@ -337,18 +344,25 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             slot.since = self.now;
             slot.is_exclusive = need.idle;
         }
-        slot.backlog_us = slot
-            .backlog_us
-            .saturating_add(need.expected_us.unwrap_or(0));
-        slot.in_flight.push_back(Dispatched {
+        let transit_us = match slot.kind {
+            WorkerKind::Managed => slot.transit.micros(call.bytes),
+            // Nobody tells a lane's service time from what its bytes take: estimates have both.
+            WorkerKind::Lane => 0,
+        };
+        let dispatched = Dispatched {
             call: id,
             attempt,
             seq: slot.seq,
             class: call.class,
             at: self.now,
             expected_us: need.expected_us,
+            transit_us,
+            bytes: call.bytes,
             state: DispatchedState::Open,
-        });
+        };
+        let occupied_us = dispatched.occupies_us().unwrap_or(0);
+        slot.backlog_us = slot.backlog_us.saturating_add(occupied_us);
+        slot.in_flight.push_back(dispatched);
         let seq = slot.seq;
         if attempt > 1 {
             self.totals.retried += 1;

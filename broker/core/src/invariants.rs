@@ -3,7 +3,7 @@
 use crate::admit::RESERVE_SHARE;
 use crate::call::{Call, CallState, Origin};
 use crate::class::ClassId;
-use crate::slot::DispatchedState;
+use crate::slot::{Dispatched, DispatchedState};
 use crate::timer::Due;
 use crate::{ClientId, Core, MonoTime, Reply, Request};
 use muster_proto::id::CallId;
@@ -129,7 +129,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 "a slot is its worker's"
             );
             assert_eq!(worker.group, slot.group, "a slot is in its worker's group");
-            let expected: u64 = slot.in_flight.iter().filter_map(|d| d.expected_us).sum();
+            let expected: u64 = slot
+                .in_flight
+                .iter()
+                .filter_map(Dispatched::occupies_us)
+                .sum();
             assert_eq!(expected, slot.backlog_us, "backlog");
             assert!(slot.in_flight.len() <= self.config.slot_calls_max, "credit");
             let group = &self.groups[slot.group];

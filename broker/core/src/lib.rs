@@ -55,6 +55,7 @@ mod stats;
 mod status;
 mod time;
 mod timer;
+mod transit;
 
 pub use action::{Action, Attempt, Failure, Outcome};
 pub use config::Config;

@@ -5,6 +5,7 @@ use crate::group::GroupId;
 use crate::note::Note;
 use crate::slot::{Slot, Worker};
 use crate::timer::Due;
+use crate::transit::Transit;
 use crate::{Action, Core, MonoTime, NestId, Reply, Request, SlotId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -233,6 +234,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             in_flight: VecDeque::new(),
             since: self.now,
             backlog_us: 0,
+            transit: Transit::default(),
             is_exclusive: false,
             rank: None,
             deep_at: None,

@@ -83,13 +83,15 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let Some(&(free_at, deep)) = group.deep.last() else {
             return;
         };
-        if free_at.since(self.now).as_micros() < u128::from(DEEP_US) {
-            return;
-        }
         let slot = self.slots.get_mut(&deep).expect("a deep slot exists");
         let Some(parked) = slot.in_flight.iter_mut().skip(1).next_back() else {
             return;
         };
+        // Its bytes would have to travel once more.
+        let worth_us = DEEP_US + 2 * u64::from(parked.transit_us);
+        if free_at.since(self.now).as_micros() < u128::from(worth_us) {
+            return;
+        }
         if parked.state != DispatchedState::Open || is_addressed(&self.classes[parked.class].target)
         {
             return;
@@ -138,6 +140,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.rank(slot_id);
         if taken.state == DispatchedState::Recalled {
             self.totals.recalled += 1;
+            if let Some(call) = self.calls.get_mut(taken.call) {
+                call.returns = call.returns.saturating_add(1);
+            }
             self.enqueue(taken.call);
             // The slot it comes from is fed last, or it would have it back at once.
             self.offer(taken.class);
@@ -149,7 +154,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
 #[inline]
 fn overrun_at(slot: &Slot) -> Option<MonoTime> {
-    let expected_us = slot.in_flight.front()?.expected_us?;
+    let expected_us = slot.in_flight.front()?.occupies_us()?;
     let min_us = match slot.is_on_probation {
         true => PROBATION_MIN_US,
         false => OVERRUN_MIN_US,

@@ -41,7 +41,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         let started = slot.since.max(slot.in_flight[at].at);
         let taken = slot.take(at, self.now);
-        let took = service.unwrap_or_else(|| self.now.since(started));
+        let elapsed = self.now.since(started);
+        let took = service.unwrap_or(elapsed);
+        slot.transit
+            .learn(taken.bytes, elapsed.saturating_sub(took));
         slot.is_on_probation = false;
         slot.calls += 1;
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

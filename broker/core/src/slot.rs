@@ -5,6 +5,7 @@ use crate::event::Ending;
 use crate::event::WorkerKind;
 use crate::group::{GroupId, Rank};
 use crate::time::MonoTime;
+use crate::transit::Transit;
 use crate::{NestId, SlotId, WorkerId};
 use muster_proto::id::CallId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -60,8 +61,10 @@ pub(crate) struct Slot {
     pub in_flight: VecDeque<Dispatched>,
     /// Since when the front runs (as far as the broker can tell), or the slot is idle.
     pub since: MonoTime,
-    /// Expected service time of everything in flight, unknown ones not counted.
+    /// What everything in flight is expected to take, unknown ones not counted.
     pub backlog_us: u64,
+    /// What bytes on their way to it take.
+    pub transit: Transit,
     /// What runs must run alone: it is long, unknown, suspect or must not run twice.
     pub is_exclusive: bool,
     /// Its rank while it has credit.
@@ -98,8 +101,12 @@ pub(crate) struct Dispatched {
     pub seq: u32,
     pub class: ClassId,
     pub at: MonoTime,
-    /// In microseconds; `None`: unknown, and nothing is parked behind it.
+    /// Service time in microseconds; `None`: unknown, and nothing is parked behind it.
     pub expected_us: Option<u64>,
+    /// What its bytes are expected to take, on top of that.
+    pub transit_us: u32,
+    /// Its bytes.
+    pub bytes: u32,
     pub state: DispatchedState,
 }
 
@@ -115,6 +122,15 @@ pub(crate) enum DispatchedState {
     Doubted,
     /// Nothing but the slot's release: the call is resolved, or runs elsewhere.
     Abandoned,
+}
+
+impl Dispatched {
+    /// For how long it keeps its slot, as far as that is known.
+    #[inline]
+    pub fn occupies_us(&self) -> Option<u64> {
+        let service_us = self.expected_us?;
+        Some(service_us.saturating_add(u64::from(self.transit_us)))
+    }
 }
 
 impl DispatchedState {
@@ -145,8 +161,8 @@ impl Slot {
             .in_flight
             .remove(at)
             .expect("the caller found it there");
-        let expected_us = dispatched.expected_us.unwrap_or(0);
-        self.backlog_us = self.backlog_us.saturating_sub(expected_us);
+        let occupied_us = dispatched.occupies_us().unwrap_or(0);
+        self.backlog_us = self.backlog_us.saturating_sub(occupied_us);
         if at == 0 {
             self.since = now;
             self.is_overrun = false;

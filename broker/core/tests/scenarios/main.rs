@@ -2,6 +2,7 @@
 
 mod accounts;
 mod answers;
+mod bytes;
 mod clients;
 mod dispatch;
 mod fairness;
