@@ -37,6 +37,9 @@ const CLIENTS: u32 = 4;
 /// Short enough to be given ahead, so that 400 calls are in flight on 4 slots.
 const SERVICE: Duration = Duration::from_micros(9);
 
+/// Calls that the loop reads in one turn.
+const TURN_CALLS: u32 = 64;
+
 struct Bench {
     core: Core<Body, Value>,
     now_us: u64,
@@ -145,6 +148,9 @@ impl Bench {
             if self.reply(slot) {
                 self.call();
                 idle = 0;
+                if self.submitted.is_multiple_of(TURN_CALLS) {
+                    self.core.sent();
+                }
             } else {
                 idle += 1;
                 assert!(idle <= self.on_slots.len(), "every slot idles");

@@ -27,11 +27,11 @@ const RETURNS_MAX: u8 = 2;
 
 /// What a call asks of a slot.
 #[derive(Clone, Copy, Debug)]
-struct Need {
+pub(crate) struct Need {
     /// Nothing else may be on the slot.
-    idle: bool,
+    pub idle: bool,
     /// What it is expected to take.
-    expected_us: Option<u64>,
+    pub expected_us: Option<u64>,
 }
 
 impl<Q: Request, R: Reply> Core<Q, R> {
@@ -288,6 +288,9 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     let first = group.waiting.first();
                     first.is_none_or(|first| first.1 == class_id || turn() <= *first)
                 };
+                if let Some(slot) = self.joinable(group, need).filter(|_| is_its_turn()) {
+                    return Some(slot);
+                }
                 let rank = group.ready.first()?;
                 let can_take = !rank.is_busy() || (!need.idle && is_its_turn());
                 return can_take.then_some(rank.slot);
@@ -361,6 +364,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             state: DispatchedState::Open,
         };
         let occupied_us = dispatched.occupies_us().unwrap_or(0);
+        self.groups[slot.group].board(slot_id, self.turn, occupied_us);
         slot.backlog_us = slot.backlog_us.saturating_add(occupied_us);
         slot.in_flight.push_back(dispatched);
         let seq = slot.seq;

@@ -2,6 +2,7 @@
 
 use crate::SlotId;
 use crate::class::ClassId;
+use crate::departing::Departing;
 use crate::event::{Offer, Once, Target, WorkerKind};
 use crate::time::MonoTime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,8 @@ pub(crate) struct Group {
     pub workers: usize,
     /// Slots with credit.
     pub ready: BTreeSet<Rank>,
+    /// The slot that short calls of this turn go to together.
+    pub departing: Option<Departing>,
     /// Slots with so much parked that an idle one should take some of it back, by when they are
     /// expected free.
     pub deep: BTreeSet<(MonoTime, SlotId)>,
@@ -105,6 +108,7 @@ impl GroupTable {
             offer: offer.clone(),
             workers: 0,
             ready: BTreeSet::new(),
+            departing: None,
             deep: BTreeSet::new(),
             waiting: BTreeSet::new(),
             clock: 0,

@@ -30,6 +30,7 @@ mod cancel;
 mod class;
 mod client;
 mod config;
+mod departing;
 mod dispatch;
 mod event;
 mod explain;
@@ -149,6 +150,8 @@ pub struct Core<Q, R> {
     /// When the broker itself had last been away: nobody was silent while nobody listened.
     awake_since: MonoTime,
     actions: VecDeque<Action<Q, R>>,
+    /// Counts how often the caller sent what had piled up.
+    turn: u64,
     draining: Option<MonoTime>,
     is_drained: bool,
     totals: Totals,
@@ -197,6 +200,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             limits: Limits::new(&config),
             awake_since: MonoTime::ZERO,
             actions: VecDeque::new(),
+            turn: 0,
             draining: None,
             is_drained: false,
             totals: Totals::default(),

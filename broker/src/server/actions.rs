@@ -126,6 +126,7 @@ impl Server {
                 self.later.push(Event::ClientGone { client });
             }
             if self.later.is_empty() {
+                self.core.sent();
                 return;
             }
             self.run_later();

@@ -78,6 +78,7 @@ fn a_call_that_came_back_twice_is_not_parked_again() {
     let mut story = Story::pool(config(), &[1, 1], &["m"]);
     story.learns("m", 5);
     let submit = |story: &mut Story| {
+        story.core.sent();
         story.submit(1, call("m"));
     };
     for _ in 0..3 {

@@ -12,4 +12,5 @@ mod loss;
 mod membership;
 mod nest;
 mod story;
+mod together;
 mod watching;
