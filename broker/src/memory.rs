@@ -1,12 +1,14 @@
-//! How much memory the broker may have, and what the end of a flood freed: given back to the
-//! system.
+//! How much memory the broker may have, and what of it is free: kept for the next frame while there
+//! is work, given back to the system after a flood.
 //!
-//! An allocator keeps what is freed in the middle of its heap, for ever if nobody asks. Asking
-//! costs milliseconds after a flood and nothing to speak of otherwise, so a broker that has just
-//! been at work looks now and then whether it takes much more than it holds.
+//! An allocator keeps what is freed in the middle of its heap, for ever if nobody asks, and gives
+//! back at once what is freed at the end of it, which each large frame then fetches anew. So the
+//! broker has it keep that, too, and asks for all of it itself: that costs milliseconds after a
+//! flood and nothing to speak of otherwise, so a broker that has just been at work looks now and
+//! then whether it takes much more than it holds.
 
 use muster_core::MonoTime;
-use muster_proto::socket::give_back_memory;
+use muster_proto::socket::{give_back_memory, keep_memory};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +18,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(64);
 /// Less than this is not worth it.
 const EXCESS_BYTES_MIN: usize = 16 << 20;
+
+/// Free memory that each of the allocator's heaps keeps while there is work.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Nor more than one in so many of the bytes that the system lets the broker have: it has a few
+/// heaps.
+const KEPT_SHARE: usize = 32;
 
 /// When to look, and what was seen.
 #[derive(Debug)]
@@ -28,6 +36,8 @@ pub(crate) struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
+        let share = limit_bytes().map_or(usize::MAX, |bytes| bytes / KEPT_SHARE);
+        keep_memory(share.min(KEPT_BYTES_MAX));
         Memory {
             due: None,
             pause: PAUSE,

@@ -272,6 +272,29 @@ fn bad_input_gets_its_code_and_the_next_call_works() {
 }
 
 #[test]
+fn a_flood_of_attachments_leaves_no_memory_behind() {
+    let context = Context::new(1).unwrap();
+    let broker = Broker::start(&[]);
+    let worker = FakeWorker::join(&context, &broker, "w", 1, &["blob"]);
+    let idle_kib = broker.rss_kib();
+    let attachment = Frame::from(vec![7; 1 << 20]);
+    let client = broker.client(&context);
+    let text = r#"{"jsonrpc":"2.0","method":"blob","params":[{"$frame":0}],"id":1}"#;
+    for _ in 0..200 {
+        client.send_frames(vec![Frame::empty(), text.into(), attachment.share()]);
+    }
+    common::wait_for("the flood to arrive", || {
+        (broker.rss_kib() > idle_kib + (150 << 10)).then_some(())
+    });
+    // Its client gone, nobody waits for any of it.
+    drop(client);
+    drop(worker);
+    common::wait_for("the memory to come back", || {
+        (broker.rss_kib() <= idle_kib + (32 << 10)).then_some(())
+    });
+}
+
+#[test]
 fn a_batch_is_answered_in_order_whatever_order_its_items_end_in() {
     let context = Context::new(1).unwrap();
     let broker = Broker::start(&[]);

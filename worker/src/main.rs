@@ -11,9 +11,13 @@ use config::ConfigError;
 use muster_proto::exit::Exit;
 use muster_proto::parent::end_with_parent;
 use muster_proto::settings::SettingsError;
+use muster_proto::socket::keep_memory;
 use muster_worker::program::{self, ProgramError};
 use muster_worker::{FindError, ServeError, Stopper};
 use std::process::ExitCode;
+
+/// Free memory that a slot's process keeps for the next large frame, in each of its heaps.
+const SLOT_KEPT_BYTES_MAX: usize = 16 << 20;
 
 fn main() -> ExitCode {
     end_with_parent();
@@ -33,7 +37,10 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let cli = Cli::read()?;
     match cli.command {
-        Some(Hidden::Slot { .. }) => Ok(program::run_slot()?),
+        Some(Hidden::Slot { .. }) => {
+            keep_memory(SLOT_KEPT_BYTES_MAX);
+            Ok(program::run_slot()?)
+        }
         Some(Hidden::Guard { .. }) => {
             program::run_guard();
             Ok(())

@@ -36,7 +36,7 @@ pub use kind::Kind;
 pub use monitor::{LinkEvent, Monitor, Watch};
 pub use poll::{Interest, PollItem, poll};
 pub use profile::Profile;
-pub use raw::{give_back_memory, unsent_bytes};
+pub use raw::{give_back_memory, keep_memory, unsent_bytes};
 pub use wake::Wake;
 
 use endpoint::End;

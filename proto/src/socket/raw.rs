@@ -358,6 +358,27 @@ pub fn seed_rand(seed: u32) {
     unsafe { libc::srand(seed) };
 }
 
+/// Lets glibc keep freed memory for the next frame, up to `bytes_max` at the end of each heap.
+///
+/// By itself it hands blocks of some hundred KiB and more to the system when they are freed and
+/// fetches the next ones anew, page by page: for a frame of a MiB that costs as much as to copy it.
+/// Other libraries do as they see fit.
+pub fn keep_memory(bytes_max: usize) {
+    #[cfg(target_env = "gnu")]
+    {
+        // glibc takes no more for the threshold of blocks that are mapped by themselves.
+        let mapped_from = bytes_max.min(32 << 20);
+        let limit = |bytes: usize| c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        // SAFETY: takes the allocator's own lock and sets two numbers.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, limit(mapped_from));
+            libc::mallopt(libc::M_TRIM_THRESHOLD, limit(bytes_max));
+        }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes_max;
+}
+
 /// Gives memory that was freed back to the system, ours and libzmq's. glibc keeps it in the middle
 /// of the heap otherwise; other libraries do this by themselves or not at all.
 pub fn give_back_memory() {
