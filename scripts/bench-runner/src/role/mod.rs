@@ -1,6 +1,7 @@
 //! What this program does in its other processes: proxy, workers and clients.
 
 mod client;
+mod idle_clients;
 mod managed_worker;
 mod proxy;
 mod rep_worker;
@@ -47,6 +48,15 @@ pub enum Role {
         #[arg(long, default_value_t = 1)]
         slots: u32,
     },
+    /// Clients that have called once and stay connected.
+    IdleClients {
+        /// Where they connect.
+        #[arg(long)]
+        endpoint: String,
+        /// How many.
+        #[arg(long)]
+        sockets: usize,
+    },
     /// Another program, for as long as this process runs.
     Keeper {
         /// The program and its arguments.
@@ -78,6 +88,7 @@ impl Role {
                 name,
                 slots,
             } => managed_worker::run(connection, name, *slots),
+            Role::IdleClients { endpoint, sockets } => idle_clients::run(endpoint, *sockets),
             Role::Keeper { program } => keeper::run(program),
             Role::Client { req, endpoint } => client::run(*req, endpoint),
         }

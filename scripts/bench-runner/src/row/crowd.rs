@@ -1,4 +1,5 @@
-//! What five hundred idle lanes cost the others.
+//! What a crowd that does nothing costs the others: five hundred idle lanes, five thousand idle
+//! connections.
 
 use super::{Measured, pool::Managed};
 use crate::bench::Bench;
@@ -10,27 +11,55 @@ use crate::stats::Summary;
 use std::time::Duration;
 
 const CLIENTS: usize = 8;
-const LANE_PROCESSES: usize = 4;
+/// Processes that the crowd comes from.
+pub const CROWD_PROCESSES: usize = 4;
 
-pub fn run(bench: &Bench) -> anyhow::Result<Measured> {
+pub fn lanes(bench: &Bench) -> anyhow::Result<Measured> {
     let lanes = bench.amount(500, 200);
     let crowded = Managed::start(&bench.broker, 4, 1)?;
-    let lonely = Managed::start(&bench.broker, 4, 1)?;
-    let backend = crowded.broker.connection.backend.as_str();
     if !crowded.broker.has_backend() {
         return Ok(Measured::Skipped(
             "this broker does not open its backend".into(),
         ));
     }
-    let each = (lanes / LANE_PROCESSES).to_string();
+    let backend = crowded.broker.connection.backend.as_str();
+    let each = (lanes / CROWD_PROCESSES).to_string();
     let args = ["rep-worker", "--endpoint", backend, "--sockets", &each];
-    let _lanes = (0..LANE_PROCESSES)
+    let _lanes = (0..CROWD_PROCESSES)
         .map(|_| RoleProcess::start(&args))
         .collect::<anyhow::Result<Vec<_>>>()?;
     crowded
         .broker
         .await_slots(4 + lanes as u64, Duration::from_secs(60))?;
-    let frontends = [&crowded, &lonely].map(|pool| pool.broker.connection.frontend.clone());
+    compare(
+        bench,
+        &crowded,
+        "idle-lanes",
+        &format!("{lanes} idle lanes"),
+    )
+}
+
+pub fn connections(bench: &Bench) -> anyhow::Result<Measured> {
+    let connections = bench.amount(5_000, 1_000);
+    let crowded = Managed::start(&bench.broker, 4, 1)?;
+    let _crowd = idle_clients(&crowded.broker.connection.frontend, connections)?;
+    let crowd = format!("{connections} idle connections");
+    compare(bench, &crowded, "idle-connections", &crowd)
+}
+
+/// So many connections whose first call has been answered.
+pub fn idle_clients(frontend: &str, connections: usize) -> anyhow::Result<Vec<RoleProcess>> {
+    let each = (connections / CROWD_PROCESSES).to_string();
+    let args = ["idle-clients", "--endpoint", frontend, "--sockets", &each];
+    (0..CROWD_PROCESSES)
+        .map(|_| RoleProcess::start(&args))
+        .collect()
+}
+
+/// Eight REQ clients beside the crowd, and beside nobody.
+fn compare(bench: &Bench, crowded: &Managed, row: &str, crowd: &str) -> anyhow::Result<Measured> {
+    let lonely = Managed::start(&bench.broker, 4, 1)?;
+    let frontends = [crowded, &lonely].map(|pool| pool.broker.connection.frontend.clone());
     let args = [
         "client",
         "--req",
@@ -61,9 +90,9 @@ pub fn run(bench: &Bench) -> anyhow::Result<Measured> {
         ))
     };
     Ok(Measured::Figures(vec![Figure {
-        row: "idle-lanes".into(),
-        work: format!("echo, 8 REQ clients, 4 managed workers beside {lanes} idle lanes"),
-        measure: "p50 ÷ the same without lanes".into(),
+        row: row.into(),
+        work: format!("echo, 8 REQ clients, 4 managed workers beside {crowd}"),
+        measure: "p50 ÷ the same without them".into(),
         value: Summary::of(&ratios),
         aim: Aim::AtMost(1.1),
         muster: column(0),

@@ -1,8 +1,8 @@
 //! The rows of the table.
 
+mod crowd;
 mod echo;
 mod idle;
-mod idle_lanes;
 mod kill;
 mod memory;
 mod pool;
@@ -55,7 +55,11 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "idle-lanes",
-        run: idle_lanes::run,
+        run: crowd::lanes,
+    },
+    Row {
+        name: "idle-connections",
+        run: crowd::connections,
     },
     Row {
         name: "attachments",

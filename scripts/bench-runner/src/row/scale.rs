@@ -1,6 +1,6 @@
 //! Many slots, long queues: what a call costs the broker must not grow with them.
 
-use super::{Measured, pool::Managed};
+use super::{Measured, crowd::idle_clients, pool::Managed};
 use crate::bench::Bench;
 use crate::figure::{Aim, Curve, Figure};
 use crate::process::{RoleProcess, scheduled_seconds};
@@ -64,7 +64,21 @@ pub fn curve(bench: &Bench) -> anyhow::Result<Measured> {
         let us = us.collect::<anyhow::Result<Vec<_>>>()?;
         queue.points.push((length as f64, Summary::of(&us)));
     }
-    drop(pool);
+    // Beside connections that do nothing, with a thousand calls waiting.
+    let mut beside = Curve::new("connections", "idle connections", "µs of the broker a call");
+    let crowds: &[usize] = bench.amount(&[0, 100, 1_000, 5_000][..], &[0, 1_000][..]);
+    let mut crowd = Vec::new();
+    let mut connected = 0;
+    for &connections in crowds {
+        let frontend = &pool.pool.broker.connection.frontend;
+        crowd.extend(idle_clients(frontend, connections - connected)?);
+        connected = connections;
+        let calls = bench.amount(200_000, 20_000);
+        let us = (0..rounds).map(|_| Ok(pool.load(calls, 1_000)?.broker_us));
+        let us = us.collect::<anyhow::Result<Vec<_>>>()?;
+        beside.points.push((connections as f64, Summary::of(&us)));
+    }
+    drop((pool, crowd));
     let mut slots = Curve::new("slots", "slots", "µs of the broker a call");
     for &count in counts {
         let mut pool = Loaded::start(bench, count)?;
@@ -74,7 +88,7 @@ pub fn curve(bench: &Bench) -> anyhow::Result<Measured> {
         let us = us.collect::<anyhow::Result<Vec<_>>>()?;
         slots.points.push((count as f64, Summary::of(&us)));
     }
-    Ok(Measured::Curves(vec![queue, slots]))
+    Ok(Measured::Curves(vec![queue, beside, slots]))
 }
 
 struct Loaded {
