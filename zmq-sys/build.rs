@@ -6,7 +6,7 @@
 //! `libsodium-sys-stable`, which builds the tarball it carries: nothing is downloaded.
 //!
 //! Then the few files that `patch.rs` changes are compiled again and take the place of the released
-//! ones in the static library.
+//! ones in the static library, beside one of ours.
 
 #[path = "patch.rs"]
 mod patch;
@@ -111,6 +111,7 @@ fn compile(out: &Path, sources: &Path) -> Vec<PathBuf> {
         .files(
             patch::RECOMPILED
                 .iter()
+                .chain(patch::COMPILED)
                 .map(|name| sources.join(name).with_extension("cpp")),
         );
     let common = [

@@ -1,25 +1,39 @@
 //! Muster's changes to the released sources of libzmq 4.3.5.
 //!
 //! libzmq bounds a frame, but neither a message that never ends nor the id that a peer announces,
-//! and its local listener ends the process at the limit of open files. Each change replaces text
-//! that must be there exactly once: against another release the build fails here, in words, and
-//! does not leave a change out.
+//! its local listener ends the process at the limit of open files, and strangers who begin CURVE
+//! handshakes take its thread from those who are in. Each change replaces text that must be there
+//! exactly once: against another release the build fails here, in words, and does not leave a
+//! change out.
 
 use std::fs;
 use std::path::Path;
 
-/// A file of ours that the changed ones include.
-pub const ADDED: &[(&str, &str)] = &[(
-    "spare_descriptor.hpp",
-    include_str!("patches/spare_descriptor.hpp"),
-)];
+/// Files of ours beside the changed ones.
+pub const ADDED: &[(&str, &str)] = &[
+    ("newcomers.h", include_str!("patches/newcomers.h")),
+    ("newcomers.hpp", include_str!("patches/newcomers.hpp")),
+    ("newcomers.cpp", include_str!("patches/newcomers.cpp")),
+    (
+        "spare_descriptor.hpp",
+        include_str!("patches/spare_descriptor.hpp"),
+    ),
+];
 
-/// What is compiled anew. Every other file sees only `session_base.hpp` as it was released, which
-/// lays out a session in the same way.
+/// What is compiled in addition.
+pub const COMPILED: &[&str] = &["newcomers"];
+
+/// What is compiled anew. Every other file sees `session_base.hpp` and `stream_engine_base.hpp` as
+/// they were released, which lay out a session and an engine in the same way.
 pub const RECOMPILED: &[&str] = &[
+    "curve_mechanism_base",
+    "curve_server",
     "ipc_listener",
     "mechanism",
+    "poller_base",
     "session_base",
+    "socket_base",
+    "stream_engine_base",
     "tcp_listener",
     "zmtp_engine",
 ];
@@ -168,7 +182,8 @@ pub const CHANGES: &[Change] = &[
     Change {
         file: "tcp_listener.cpp",
         released: "#include \"tcp_listener.hpp\"\n",
-        ours: "#include \"tcp_listener.hpp\"\n#include \"spare_descriptor.hpp\"\n",
+        ours: "#include \"tcp_listener.hpp\"\n#include \"newcomers.hpp\"\n\
+               #include \"spare_descriptor.hpp\"\n",
     },
     Change {
         file: "tcp_listener.cpp",
@@ -195,6 +210,304 @@ pub const CHANGES: &[Change] = &[
                       || errno == ENFILE);
         spare_descriptor_t::refuse_when_out (_s, errno);
 #endif",
+    },
+    // --- A TCP listener hangs up on newcomers when there are as many connections as there may be ---
+    Change {
+        file: "tcp_listener.cpp",
+        released: "    make_socket_noninheritable (sock);
+
+    if (!options.tcp_accept_filters.empty ()) {",
+        ours: "    if (!newcomers_t::has_room (sock, options.mechanism != ZMQ_NULL)) {
+        ::close (sock);
+        errno = EMFILE;
+        return retired_fd;
+    }
+    make_socket_noninheritable (sock);
+
+    if (!options.tcp_accept_filters.empty ()) {",
+    },
+    // --- CURVE handshakes wait for their turn, and cost nothing until a HELLO has been opened ---
+    Change {
+        file: "stream_engine_base.hpp",
+        released: "    bool _has_heartbeat_timer;
+
+",
+        ours: "    bool _has_heartbeat_timer;
+
+    //  Whether the peer's handshake may go on. It lies in the padding before
+    //  the string that follows, so files compiled without it agree on where
+    //  everything else is.
+    enum turn_t : unsigned char
+    {
+        turn_not_asked,
+        turn_has_timer,
+        turn_never_comes,
+        turn_taken
+    };
+    turn_t _turn;
+    enum
+    {
+        turn_timer_id = 0x90
+    };
+",
+    },
+    Change {
+        file: "stream_engine_base.cpp",
+        released: "#include \"stream_engine_base.hpp\"\n",
+        ours: "#include \"stream_engine_base.hpp\"\n#include \"newcomers.hpp\"\n",
+    },
+    Change {
+        file: "stream_engine_base.cpp",
+        released: "    _has_heartbeat_timer (false),
+",
+        ours: "    _has_heartbeat_timer (false),
+    _turn (turn_not_asked),
+",
+    },
+    Change {
+        file: "stream_engine_base.cpp",
+        released: "    zmq_assert (_mechanism != NULL);
+    const int rc = _mechanism->process_handshake_command (msg_);
+",
+        ours: "    zmq_assert (_mechanism != NULL);
+
+    //  The answer to a HELLO takes as long as hundreds of messages. It has to
+    //  wait for its turn, and when none comes in time the handshake timer ends
+    //  the connection: a stranger who hears nothing does not come back sooner.
+    if (_turn == turn_not_asked && _options.as_server
+        && _options.mechanism == ZMQ_CURVE) {
+        const int wait_ms = newcomers_t::turn_ms (
+          _peer_address, _options.zap_domain, _options.handshake_ivl);
+        if (wait_ms > 0)
+            add_timer (wait_ms, turn_timer_id);
+        _turn = wait_ms > 0    ? turn_has_timer
+                : wait_ms == 0 ? turn_taken
+                               : turn_never_comes;
+    }
+    if (_turn == turn_has_timer || _turn == turn_never_comes) {
+        errno = EAGAIN;
+        return -1;
+    }
+    const int rc = _mechanism->process_handshake_command (msg_);
+",
+    },
+    Change {
+        file: "stream_engine_base.cpp",
+        released: "    if (_has_ttl_timer) {
+        cancel_timer (heartbeat_ttl_timer_id);
+        _has_ttl_timer = false;
+    }
+
+    if (_has_timeout_timer) {
+        cancel_timer (heartbeat_timeout_timer_id);
+        _has_timeout_timer = false;
+    }
+
+    if (_has_heartbeat_timer) {",
+        ours: "    if (_turn == turn_has_timer) {
+        cancel_timer (turn_timer_id);
+        _turn = turn_never_comes;
+    }
+
+    if (_has_ttl_timer) {
+        cancel_timer (heartbeat_ttl_timer_id);
+        _has_ttl_timer = false;
+    }
+
+    if (_has_timeout_timer) {
+        cancel_timer (heartbeat_timeout_timer_id);
+        _has_timeout_timer = false;
+    }
+
+    if (_has_heartbeat_timer) {",
+    },
+    Change {
+        file: "stream_engine_base.cpp",
+        released: "    } else if (id_ == heartbeat_ivl_timer_id) {",
+        ours: "    } else if (id_ == turn_timer_id) {
+        _turn = turn_taken;
+        restart_input ();
+    } else if (id_ == heartbeat_ivl_timer_id) {",
+    },
+    Change {
+        file: "curve_server.cpp",
+        released: "    int rc;
+    //  Fetch our secret key from socket options
+    memcpy (_secret_key, options_.curve_secret_key, crypto_box_SECRETKEYBYTES);
+
+    //  Generate short-term key pair
+    memset (_cn_secret, 0, crypto_box_SECRETKEYBYTES);
+    memset (_cn_public, 0, crypto_box_PUBLICKEYBYTES);
+    rc = crypto_box_keypair (_cn_public, _cn_secret);
+    zmq_assert (rc == 0);
+",
+        ours: "    //  Fetch our secret key from socket options
+    memcpy (_secret_key, options_.curve_secret_key, crypto_box_SECRETKEYBYTES);
+
+    memset (_cn_secret, 0, crypto_box_SECRETKEYBYTES);
+    memset (_cn_public, 0, crypto_box_PUBLICKEYBYTES);
+",
+    },
+    Change {
+        file: "curve_server.cpp",
+        released: "    state = sending_welcome;
+    return rc;
+",
+        ours: "    //  Generate short-term key pair
+    rc = crypto_box_keypair (_cn_public, _cn_secret);
+    zmq_assert (rc == 0);
+
+    state = sending_welcome;
+    return rc;
+",
+    },
+    // --- The end of a handshake does not look at the timers of all the others ---
+    Change {
+        file: "poller_base.hpp",
+        released: "#include <map>\n",
+        ours: "#include <map>\n#include <unordered_map>\n",
+    },
+    Change {
+        file: "poller_base.hpp",
+        released: "    timers_t _timers;
+",
+        ours: "    timers_t _timers;
+
+    //  Where an object's timers are among them. Only the poller's own thread
+    //  has to do with timers, so this lies beside it and not in it, and files
+    //  compiled without it agree on where everything is.
+    typedef std::unordered_multimap<i_poll_events *, timers_t::iterator>
+      timer_index_t;
+    static timer_index_t &timer_index ();
+",
+    },
+    Change {
+        file: "poller_base.cpp",
+        released: "void zmq::poller_base_t::add_timer (int timeout_, i_poll_events *sink_, int id_)
+",
+        ours: "zmq::poller_base_t::timer_index_t &zmq::poller_base_t::timer_index ()
+{
+    static thread_local timer_index_t index;
+    return index;
+}
+
+void zmq::poller_base_t::add_timer (int timeout_, i_poll_events *sink_, int id_)
+",
+    },
+    Change {
+        file: "poller_base.cpp",
+        released: "    _timers.insert (timers_t::value_type (expiration, info));
+",
+        ours: "    const timers_t::iterator it =
+      _timers.insert (timers_t::value_type (expiration, info));
+    timer_index ().insert (timer_index_t::value_type (sink_, it));
+",
+    },
+    Change {
+        file: "poller_base.cpp",
+        released: "    //  Complexity of this operation is O(n). We assume it is rarely used.
+    for (timers_t::iterator it = _timers.begin (), end = _timers.end ();
+         it != end; ++it)
+        if (it->second.sink == sink_ && it->second.id == id_) {
+            _timers.erase (it);
+            return;
+        }
+",
+        ours: "    //  An object has a few timers; of two with one id the first to come is
+    //  cancelled.
+    timer_index_t &index = timer_index ();
+    timer_index_t::iterator found = index.end ();
+    const std::pair<timer_index_t::iterator, timer_index_t::iterator> own =
+      index.equal_range (sink_);
+    for (timer_index_t::iterator at = own.first; at != own.second; ++at)
+        if (at->second->second.id == id_
+            && (found == index.end ()
+                || at->second->first < found->second->first))
+            found = at;
+    if (found != index.end ()) {
+        _timers.erase (found->second);
+        index.erase (found);
+        return;
+    }
+",
+    },
+    Change {
+        file: "poller_base.cpp",
+        released: "        timer_temp = it->second;
+        _timers.erase (it);
+",
+        ours: "        timer_temp = it->second;
+        timer_index_t &index = timer_index ();
+        timer_index_t::iterator at =
+          index.equal_range (timer_temp.sink).first;
+        while (at->second != it)
+            ++at;
+        index.erase (at);
+        _timers.erase (it);
+",
+    },
+    // --- A monitor that nobody reads any more does not stop the thread that reports to it ---
+    Change {
+        file: "socket_base.cpp",
+        released: "                memcpy (data + sizeof (event), &value, sizeof (value));
+                zmq_msg_send (&msg, _monitor_socket, ZMQ_SNDMORE);
+",
+        ours: "                memcpy (data + sizeof (event), &value, sizeof (value));
+                //  Its queue has no limit, so only for want of a reader can
+                //  this fail; the released call then waits for one for ever.
+                if (zmq_msg_send (&msg, _monitor_socket,
+                                  ZMQ_SNDMORE | ZMQ_DONTWAIT)
+                    == -1) {
+                    zmq_msg_close (&msg);
+                    break;
+                }
+",
+    },
+    Change {
+        file: "socket_base.cpp",
+        released: "                memcpy (zmq_msg_data (&msg), endpoint_uri.c_str (),
+                        endpoint_uri.size ());
+                zmq_msg_send (&msg, _monitor_socket, 0);
+",
+        ours: "                memcpy (zmq_msg_data (&msg), endpoint_uri.c_str (),
+                        endpoint_uri.size ());
+                if (zmq_msg_send (&msg, _monitor_socket, ZMQ_DONTWAIT) == -1)
+                    zmq_msg_close (&msg);
+",
+    },
+    // --- What is sent is encrypted where it is sent from, without a buffer beside it ---
+    Change {
+        file: "curve_mechanism_base.cpp",
+        released: "    const size_t mlen = flags_len + sub_cancel_len + msg_->size ();
+    std::vector<uint8_t> message_plaintext (mlen);
+#else",
+        ours: "    const size_t mlen = flags_len + sub_cancel_len + msg_->size ();
+    msg_t msg_box;
+    int rc =
+      msg_box.init_size (message_header_len + crypto_box_MACBYTES + mlen);
+    zmq_assert (rc == 0);
+    uint8_t *const message_mac =
+      static_cast<uint8_t *> (msg_box.data ()) + message_header_len;
+    uint8_t *const message_plaintext = message_mac + crypto_box_MACBYTES;
+#else",
+    },
+    Change {
+        file: "curve_mechanism_base.cpp",
+        released: "    msg_t msg_box;
+    int rc =
+      msg_box.init_size (message_header_len + mlen + crypto_box_MACBYTES);
+    zmq_assert (rc == 0);
+
+    rc = crypto_box_easy_afternm (
+      static_cast<uint8_t *> (msg_box.data ()) + message_header_len,
+      &message_plaintext[0], mlen, message_nonce, _cn_precom);
+    zmq_assert (rc == 0);
+",
+        ours: "    rc = crypto_box_detached_afternm (message_plaintext, message_mac,
+                                      message_plaintext, mlen, message_nonce,
+                                      _cn_precom);
+    zmq_assert (rc == 0);
+",
     },
 ];
 

@@ -3,7 +3,7 @@
 #[path = "../patch.rs"]
 mod patch;
 
-use patch::{ADDED, CHANGES, RECOMPILED, apply};
+use patch::{ADDED, CHANGES, COMPILED, RECOMPILED, apply};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -60,6 +60,11 @@ fn every_changed_source_is_compiled_anew() {
     for change in CHANGES {
         if let Some(name) = change.file.strip_suffix(".cpp") {
             assert!(RECOMPILED.contains(&name), "{name}");
+        }
+    }
+    for (file, _) in ADDED {
+        if let Some(name) = file.strip_suffix(".cpp") {
+            assert!(COMPILED.contains(&name), "{name}");
         }
     }
 }
