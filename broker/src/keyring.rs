@@ -4,53 +4,23 @@
 //! broker's own pair, `keys.json` with public keys and their rights, and a connection file per
 //! role with the first key of that role, to be copied to other machines.
 
+mod key;
+mod store;
+
+pub use key::Key;
+
+use key::{check_glob, check_name};
 use muster_proto::connection::{Connection, ConnectionError, Curve, Role};
-use muster_proto::limits::METHOD_BYTES_MAX;
 use muster_proto::socket::{Keypair, SocketError, curve_keypair};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use wildmatch::WildMatch;
+use store::{private_dir, read_json, write_json};
 
 /// Keys of one cluster; more would be a mistake in a script.
 const KEYS_MAX: usize = 100_000;
-/// A key's name.
-const NAME_BYTES_MAX: usize = 64;
-
-/// What a key may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
-    /// What people call it, unique.
-    pub name: String,
-    /// The kind of peer it is for.
-    pub role: Role,
-    /// Globs over the methods it may call; empty: all.
-    #[serde(default)]
-    pub methods: Vec<String>,
-    /// The public key (Z85).
-    pub public_key: String,
-    /// When it was made, in seconds since 1970.
-    pub created: u64,
-    /// It lets nobody in any more.
-    #[serde(default)]
-    pub is_revoked: bool,
-}
-
-impl Key {
-    /// Whether it may call this method.
-    pub fn allows(&self, method: &str) -> bool {
-        self.methods.is_empty()
-            || self
-                .methods
-                .iter()
-                .any(|glob| WildMatch::new(glob).matches(method))
-    }
-}
-
 /// Why the keys can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
@@ -253,6 +223,12 @@ impl Keyring {
         lanes.get(peer).is_some_and(|shown| shown == public_key)
     }
 
+    /// The key that the peer of a lane has shown.
+    pub fn lane_key(&self, peer: &str) -> Option<Arc<Key>> {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        self.find(lanes.get(peer)?)
+    }
+
     /// The lane is gone.
     pub fn forget_lane(&self, peer: &str) {
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
@@ -315,101 +291,10 @@ impl Keyring {
     }
 }
 
-/// It is shown in tables and logs and becomes a file's name.
-fn check_name(name: &str) -> Result<(), KeyringError> {
-    let is_fine = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_fine) {
-        return Err(KeyringError::Name(format!(
-            "a key's name has letters, digits and -_.@+, {NAME_BYTES_MAX} bytes at most"
-        )));
-    }
-    Ok(())
-}
-
-/// Every call of the key's holder is compared with it.
-fn check_glob(glob: &str) -> Result<(), KeyringError> {
-    if glob.is_empty() || glob.len() > METHOD_BYTES_MAX {
-        return Err(KeyringError::Name(format!(
-            "a glob over methods has from 1 to {METHOD_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(())
-}
-
-fn private_dir(dir: &Path) -> Result<(), KeyringError> {
-    let io = |source| KeyringError::Io {
-        path: dir.into(),
-        source,
-    };
-    DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(dir)
-        .map_err(io)?;
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let folder = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(dir)
-        .map_err(io)?;
-    let found = folder.metadata().map_err(io)?;
-    let own = rustix::process::geteuid().as_raw();
-    let mode = found.mode() & 0o777;
-    if found.uid() != own || mode & 0o077 != 0 {
-        let reason = format!("holds keys, so it must be yours with mode 0700, not {mode:04o}");
-        return Err(KeyringError::Unsafe {
-            path: dir.into(),
-            reason,
-        });
-    }
-    Ok(())
-}
-
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, KeyringError> {
-    match fs::read(path) {
-        Ok(text) => {
-            serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(|error| KeyringError::Invalid {
-                    path: path.into(),
-                    reason: error.to_string(),
-                })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(KeyringError::Io {
-            path: path.into(),
-            source,
-        }),
-    }
-}
-
-/// Writes with mode 0600, whole or not at all.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), KeyringError> {
-    let io = |source| KeyringError::Io {
-        path: path.into(),
-        source,
-    };
-    let text = serde_json::to_vec_pretty(value).map_err(|error| io(error.into()))?;
-    let fresh = path.with_extension("json.new");
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh);
-    let mut file = opened.map_err(io)?;
-    file.write_all(&text).map_err(io)?;
-    // A revoked key must not come back with the power.
-    file.sync_all().map_err(io)?;
-    fs::rename(&fresh, path).map_err(io)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn keyring(folder: &Path) -> Keyring {
