@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Every crate that is built has a licence that this project may be shipped with.
+"""Every crate that is built has a licence that this project may be shipped with, and none has been
+withdrawn.
 
-Cargo reads the licences from what the registry serves. Known flaws are listed in a database that
-the registry does not serve; with `cargo-audit` installed and the database at hand
-(`CARGO_AUDIT_DB`, or the place where cargo-audit keeps it) it is asked too, else that half is
-skipped, by name.
+Cargo reads the licences from what the registry serves, and looks up there whether a release was
+yanked. Known flaws are listed in a database that the registry does not serve; with `cargo-audit`
+installed and the database at hand (`CARGO_AUDIT_DB`, or the place where cargo-audit keeps it) it is
+asked too. What can't be reached is skipped, by name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +93,48 @@ def licences() -> list[str]:
     return wrong
 
 
+#: A release that its authors have withdrawn: a look-up that does not find it finds nothing.
+WITHDRAWN = ("url", "2.5.3")
+
+
+def withdrawn() -> list[str]:
+    """Releases in Cargo.lock that the registry's index has marked as yanked.
+
+    Cargo never chooses such a release anew. So it is asked to, for a package that wants exactly
+    these, until it has named every one that it does not choose.
+    """
+    lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
+    wanted = {(crate["name"], crate["version"]) for crate in lock["package"] if "source" in crate}
+    wanted.add(WITHDRAWN)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "src").mkdir()
+        Path(folder, "src/lib.rs").touch()
+        while True:
+            lines = ["[package]", 'name = "look-up"', 'version = "0.0.0"', "[workspace]", "[dependencies]"]
+            for number, (name, version) in enumerate(sorted(wanted)):
+                lines.append(
+                    f'c{number} = {{ package = "{name}", version = "={version}", default-features = false }}'
+                )
+            Path(folder, "Cargo.toml").write_text("\n".join(lines))
+            environment = dict(os.environ, CARGO_NET_RETRY="1", CARGO_HTTP_TIMEOUT="20")
+            command = ["cargo", "generate-lockfile", "--color=never"]
+            asked = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+            if asked.returncode == 0:
+                break
+            said = asked.stderr
+            yanked = re.search(r'requirement `([^ ]+) = "=([^"]+)"`.*is yanked', said, re.DOTALL)
+            if not yanked or (yanked[1], yanked[2]) not in wanted:
+                print(f"SKIPPED withdrawn releases: the index can't be asked: {said.strip().splitlines()[-1]}")
+                return []
+            found.append((yanked[1], yanked[2]))
+            wanted.remove((yanked[1], yanked[2]))
+    assert WITHDRAWN in found, f"{WITHDRAWN} was withdrawn, and the look-up does not see it"
+    found.remove(WITHDRAWN)
+    print(f"{len(wanted)} releases looked up in the registry's index, {len(found)} withdrawn")
+    return [f"{name} {version} was withdrawn by its authors" for name, version in found]
+
+
 def advisories() -> list[str]:
     """What is known to be wrong with the crates themselves."""
     home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
@@ -111,7 +156,7 @@ def main() -> int:
     assert is_allowed("MIT/Apache-2.0")
     assert is_allowed("GPL-2.0 OR Apache-2.0 WITH LLVM-exception")
     assert not is_allowed("MIT AND GPL-3.0")
-    wrong = licences() + advisories()
+    wrong = licences() + withdrawn() + advisories()
     for line in wrong:
         print(line)
     return 1 if wrong else 0
