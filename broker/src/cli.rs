@@ -114,7 +114,7 @@ pub struct Cli {
     #[arg(long, default_value_t = limits::CLIENT_CALLS_MAX, value_name = "N")]
     pub client_calls_max: usize,
 
-    /// Connections over TCP at a time, where keys are asked for; whoever comes then is refused.
+    /// Connections over TCP at a time; whoever comes then is refused.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub connections_max: u64,
 

@@ -114,7 +114,11 @@ impl Doors {
         workers.bind(&local.workers)?;
         events.bind(&local.events)?;
         // An endpoint has the options that its socket has when it is bound: what was bound above
-        // is for this user alone and asks for no keys, what follows does.
+        // is for this user alone and asks for no keys, what follows does. Nor do strangers' endless
+        // attempts take the thread that serves the local doors.
+        for socket in [&frontend, &workers, &events] {
+            socket.use_io_thread(1)?;
+        }
         if let Some(keyring) = identity.keyring {
             let keyed = [
                 (&frontend, Domain::Frontend),

@@ -261,6 +261,18 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&slot) else {
             return;
         };
+        let key = self.keyring.as_ref();
+        let key = key.and_then(|keys| keys.lane_key(peer_of(&lane.address)));
+        if let Some(key) = key.filter(|key| key.is_limited()) {
+            // A stock worker can't say what it offers: it is given what its key names.
+            let Some(names) = key.whole_names() else {
+                let (address, key) = (&lane.address, &key.name);
+                warn!("{address}: key {key} has patterns, a stock worker's needs whole names");
+                self.lines.close(lane.link);
+                return;
+            };
+            lane.methods = names.to_vec();
+        }
         lane.is_ready = true;
         info!("lane={}: {} is ready", lane.name, lane.address);
         let spec = lane.spec();

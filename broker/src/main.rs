@@ -13,10 +13,12 @@ use muster_broker::frontend::Frontend;
 use muster_broker::keyring::{Keyring, KeyringError};
 use muster_broker::known::KnownMethods;
 use muster_broker::lanes::Lanes;
+use muster_broker::logging;
 use muster_broker::memory;
+use muster_broker::room::Room;
 use muster_broker::server::{Leave, Parts, Server};
 use muster_broker::workers::{Ids, Workers};
-use muster_broker::zap::{self, Room};
+use muster_broker::zap;
 use muster_core::Core;
 use muster_proto::exit::Exit;
 use muster_proto::id::Epoch;
@@ -26,6 +28,9 @@ use muster_proto::socket::{Context, Nonce, Wake, raise_file_limit, random_bytes}
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// libzmq's threads: one for this machine's own sockets, one for whoever comes over TCP.
+const IO_THREADS: usize = 2;
 
 fn main() -> ExitCode {
     end_on_panic();
@@ -40,7 +45,7 @@ fn main() -> ExitCode {
             return ExitCode::from(Exit::Usage.number() as u8);
         }
     };
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("MUSTER_LOG", "info")).init();
+    logging::init();
     let exit = match serve(&cli) {
         Ok(exit) => exit,
         Err(error) => {
@@ -72,7 +77,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let (before, files_max) = raise_file_limit();
     let listen = config::listen(cli)?;
     let dir = RuntimeDir::locate(&cli.cluster, cli.runtime_dir.as_deref())?;
-    let context = Context::new(1).context("ZeroMQ")?;
+    let context = Context::new(IO_THREADS).context("ZeroMQ")?;
     let sockets_max = context.sockets_max();
     info!("at most {files_max} open files (was {before}) and {sockets_max} sockets");
     let host = rustix::system::uname()
@@ -96,6 +101,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         ..identity
     };
     let doors = Doors::open(&context, &dir, &listen, &identity)?;
+    room.bound_listeners();
     let (known, names) = KnownMethods::load(dir.path().join("methods.json"));
     let epoch = Epoch(u64::from_be_bytes(random_bytes().context("random bytes")?));
     let seed = u64::from_be_bytes(random_bytes().context("random bytes")?);
@@ -171,6 +177,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
                 keyless_tcp: remote.is_some() && keyring.is_none(),
                 ..Ids::default()
             },
+            keyring.clone(),
         ),
         events: Events::new(events, keyed_events),
         lanes,
@@ -183,6 +190,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
         grace: cli.grace,
         known,
         keyring,
+        room,
     });
     server.run().context("serving")?;
     let stopped = leave.asked.load(Ordering::Relaxed) > 1;

@@ -16,6 +16,7 @@ use crate::lanes::Lanes;
 use crate::memory::Memory;
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::room::{Refused, Room};
 use crate::streamed::Streamed;
 use crate::workers::{Received, Workers};
 use log::info;
@@ -92,6 +93,7 @@ pub struct Server {
     revoked: Vec<String>,
     is_drained: bool,
     memory: Memory,
+    refused: Refused,
     /// Turns that found something to read when they ended.
     busy_turns: u32,
 }
@@ -120,6 +122,8 @@ pub struct Parts {
     pub known: KnownMethods,
     /// The keys, where some door asks for them.
     pub keyring: Option<Keyring>,
+    /// How many connections there may be.
+    pub room: Room,
 }
 
 impl Server {
@@ -137,6 +141,7 @@ impl Server {
             grace,
             known,
             keyring,
+            room,
         } = parts;
         Server {
             core,
@@ -156,6 +161,7 @@ impl Server {
             revoked: Vec::new(),
             is_drained: false,
             memory: Memory::default(),
+            refused: Refused::new(room),
             busy_turns: 0,
         }
     }
@@ -219,6 +225,7 @@ impl Server {
         if self.memory.due().is_some_and(|at| at <= self.now) {
             let held_bytes = self.core.held_bytes() + self.frontend.held_bytes();
             self.memory.look(held_bytes);
+            self.refused.tell();
         }
         if self.frontend.next_due().is_some_and(|at| at <= self.now) {
             self.frontend.retry(self.now);

@@ -11,6 +11,8 @@ mod replies;
 
 pub use order::Order;
 
+use crate::keyring::Keyring;
+use crate::logging::LogLimit;
 use crate::server::CoreEvent;
 use crate::streamed::Streamed;
 use ending::ending_of;
@@ -51,6 +53,10 @@ pub struct Workers {
     revoked: FxHashSet<String>,
     /// TCP comes without keys, so nobody there may offer to run what clients send.
     keyless_tcp: bool,
+    /// The keys, where some door asks for them.
+    keyring: Option<Keyring>,
+    /// Lines about messages that can't be read, and about workers that are refused.
+    complaints: LogLimit,
     last_worker: u32,
     last_slot: u32,
 }
@@ -84,7 +90,13 @@ struct SlotLink {
 
 impl Workers {
     /// Takes a bound socket over.
-    pub fn new(socket: Socket, disconnect: Nonce, epoch: Epoch, ids: Ids) -> Self {
+    pub fn new(
+        socket: Socket,
+        disconnect: Nonce,
+        epoch: Epoch,
+        ids: Ids,
+        keyring: Option<Keyring>,
+    ) -> Self {
         Workers {
             socket,
             disconnect,
@@ -101,6 +113,8 @@ impl Workers {
             streamed: None,
             revoked: FxHashSet::default(),
             keyless_tcp: ids.keyless_tcp,
+            keyring,
+            complaints: LogLimit::default(),
             last_worker: ids.worker,
             last_slot: ids.slot,
         }
@@ -169,7 +183,7 @@ impl Workers {
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            warn!("a worker's message is unreadable: {error}");
+            self.complain(&format!("a worker's message is unreadable: {error}"));
             // Whatever it should have said, its calls must not wait for it.
             if let Some(Peer::Data(slot)) = frames.first().and_then(|f| self.peers.get(&f[..])) {
                 self.drop_slot(*slot, EndReason::Disconnected);
@@ -183,6 +197,17 @@ impl Workers {
                 let routing: Box<[u8]> = frames[0][..].into();
                 self.tell_json(&routing, Command::Refused, &refused);
             }
+        }
+    }
+
+    /// Says a few things a second that peers can cause as often as they like.
+    fn complain(&mut self, text: &str) {
+        let verdict = self.complaints.ask();
+        if verdict.left_out > 0 {
+            warn!("{} more such lines were left out", verdict.left_out);
+        }
+        if verdict.says {
+            warn!("{text}");
         }
     }
 

@@ -4,22 +4,16 @@
 //! each door is for some roles. A peer that is let in carries its public key as User-Id.
 
 use crate::keyring::Keyring;
+use crate::logging::LogLimit;
+use crate::room::Room;
 use log::{info, warn};
 use muster_proto::connection::Role;
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket, SocketError};
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where libzmq asks.
 const ENDPOINT: &str = "inproc://zeromq.zap.01";
-
-/// Descriptors that connections leave for everything else.
-const RESERVE: u64 = 256;
-
-/// Refusals logged in a second; the rest are counted and said in one line.
-const REFUSALS_LOGGED_MAX: u32 = 5;
 
 /// The doors with keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,48 +68,6 @@ impl Domain {
     }
 }
 
-/// How many connections may be there, counted by the descriptors that are open.
-///
-/// The system gives out the lowest free number, so while a lower one than a limit is free, fewer
-/// than so many are open. That costs one call for each newcomer, and no list that could be wrong.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    connections_max: u64,
-    files_max: u64,
-    /// Set when the first newcomer comes: then every door is open.
-    descriptors_max: Option<u64>,
-}
-
-impl Room {
-    /// Room for so many connections, and never so many that nothing is left for files, lanes and
-    /// their sockets.
-    pub fn new(connections_max: u64, files_max: u64) -> Self {
-        Room {
-            connections_max,
-            files_max,
-            descriptors_max: None,
-        }
-    }
-
-    fn is_full(&mut self) -> bool {
-        // None is free at all: full.
-        let Some(lowest) = lowest_free_descriptor() else {
-            return true;
-        };
-        let max = *self.descriptors_max.get_or_insert_with(|| {
-            let reserve = (self.files_max / 4).min(RESERVE);
-            let wished = lowest.saturating_add(self.connections_max);
-            wished.min(self.files_max.saturating_sub(reserve))
-        });
-        lowest >= max
-    }
-}
-
-fn lowest_free_descriptor() -> Option<u64> {
-    let file = File::open("/dev/null").ok()?;
-    u64::try_from(file.as_raw_fd()).ok()
-}
-
 /// Starts the handler. It must run before any door with keys is bound, and ends with the context.
 ///
 /// # Errors
@@ -131,7 +83,7 @@ pub fn start(
         socket,
         keyring,
         room,
-        refusals: Refusals::default(),
+        refusals: LogLimit::default(),
     };
     let thread = thread::Builder::new()
         .name("zap".into())
@@ -143,7 +95,7 @@ struct Handler {
     socket: Socket,
     keyring: Keyring,
     room: Room,
-    refusals: Refusals,
+    refusals: LogLimit,
 }
 
 impl Handler {
@@ -176,10 +128,7 @@ impl Handler {
         let address = peer.unwrap_or(text(3));
         let verdict = match (domain, text(5)) {
             (None, _) => Err("unknown domain".to_owned()),
-            _ if self.room.is_full() => Err(format!(
-                "there are {} connections already (--connections-max)",
-                self.room.connections_max
-            )),
+            _ if self.room.is_full() => Err(self.room.to_string()),
             (Some((domain, _)), "CURVE") => self.judge_key(domain, frames.get(6)),
             (Some(_), mechanism) => Err(format!("{mechanism} shows no key")),
         };
@@ -191,7 +140,8 @@ impl Handler {
                 ("200", "OK", user.as_str())
             }
             Err(why) => {
-                self.refusals.log(text(2), address, why);
+                let domain = domain.map_or("?", |(domain, _)| domain.name());
+                log_refusal(&mut self.refusals, domain, address, why);
                 ("400", "refused", "")
             }
         };
@@ -223,34 +173,15 @@ impl Handler {
 }
 
 /// Says a few refusals a second in full, and how many more there were.
-#[derive(Default)]
-struct Refusals {
-    second: Option<Instant>,
-    count: u32,
-}
-
-impl Refusals {
-    fn log(&mut self, domain: &str, address: &str, why: &str) {
-        let is_new = self
-            .second
-            .is_none_or(|since| since.elapsed() >= Duration::from_secs(1));
-        if is_new {
-            if self.count > REFUSALS_LOGGED_MAX {
-                info!(
-                    "{} more peers were refused",
-                    self.count - REFUSALS_LOGGED_MAX
-                );
-            }
-            self.second = Some(Instant::now());
-            self.count = 0;
-        }
-        self.count += 1;
-        if self.count <= REFUSALS_LOGGED_MAX {
-            // What a stranger sends is escaped and cut short.
-            let address: String = address.escape_default().take(64).collect();
-            let domain = domain.split(' ').next().unwrap_or_default();
-            warn!("{domain}: peer at {address} refused: {why}");
-        }
+fn log_refusal(limit: &mut LogLimit, domain: &str, address: &str, why: &str) {
+    let verdict = limit.ask();
+    if verdict.left_out > 0 {
+        info!("{} more peers were refused", verdict.left_out);
+    }
+    if verdict.says {
+        // What a stranger sends is cut short.
+        let address: String = address.chars().take(64).collect();
+        warn!("{domain}: peer at {address} refused: {why}");
     }
 }
 

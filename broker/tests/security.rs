@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{Broker, FakeWorker, PATIENCE, wait_for};
-use muster_proto::connection::{Connection, Curve, Role};
+use common::keys::{DOORS, KEYED, Keyed, endpoint, knock, next_event, role_file};
+use common::{Broker, Client, FakeWorker, PATIENCE, wait_for};
+use muster_proto::connection::{Connection, Role};
 use muster_proto::socket::{
-    Context, Frame, Interest, Kind, LinkEvent, Monitor, PollItem, Profile, SendOutcome, Socket,
-    Watch, curve_keypair, poll,
+    Context, Frame, Kind, LinkEvent, Profile, SendOutcome, Socket, curve_keypair,
 };
 use muster_proto::worker::{Command, Registration};
 use serde_json::{Value, json};
@@ -15,106 +15,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, Instant};
-
-const KEYED: &[&str] = &["--listen", "tcp://127.0.0.1:0", "--curve"];
-const DOORS: [&str; 4] = ["frontend", "workers", "backend", "events"];
-
-/// The connection file that the broker wrote for this role.
-fn role_file(broker: &Broker, role: &str) -> Connection {
-    let path = format!("s/muster/default/{role}.json");
-    let path = broker.folder.path().join(path);
-    wait_for("the role's file", || Connection::read(&path).ok())
-}
-
-fn endpoint<'a>(file: &'a Connection, door: &str) -> &'a str {
-    match door {
-        "frontend" => &file.frontend,
-        "workers" => &file.workers,
-        "backend" => &file.backend,
-        "events" => &file.events,
-        _ => unreachable!("there are four doors"),
-    }
-}
-
-fn use_key(socket: &Socket, curve: &Curve) {
-    socket
-        .set_curve_client(&curve.server_key, &curve.public_key, &curve.secret_key)
-        .unwrap();
-}
-
-/// A socket for the door that shows this key, and in front of it its monitor.
-fn knock(file: &Connection, door: &str, curve: &Curve) -> (Monitor, Socket) {
-    let (kind, profile) = match door {
-        "frontend" => (Kind::Dealer, Profile::ClientLink),
-        "workers" => (Kind::Dealer, Profile::ControlLink),
-        "backend" => (Kind::Rep, Profile::ClientLink),
-        _ => (Kind::Sub, Profile::EventsLink),
-    };
-    // A context of its own that never ends: a link that is still refused tells a monitor that is
-    // being closed of it, and libzmq's thread then waits for a reader for ever.
-    let context = Context::new(1).unwrap();
-    std::mem::forget(context.clone());
-    let socket = Socket::open(&context, kind, &profile).unwrap();
-    use_key(&socket, curve);
-    let monitor = socket.monitor(Watch::LinksAndRefusals).unwrap();
-    socket.connect(endpoint(file, door)).unwrap();
-    (monitor, socket)
-}
-
-fn next_event(monitor: &mut Monitor) -> LinkEvent {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(event) = monitor.next_event().unwrap() {
-            return event;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "nothing happens to the link");
-        let mut items = [PollItem::socket(monitor.socket(), Interest::Read)];
-        poll(&mut items, Some(left)).unwrap();
-    }
-}
-
-/// A client on the frontend with a key.
-struct Keyed {
-    socket: Socket,
-}
-
-impl Keyed {
-    fn connect(context: &Context, file: &Connection) -> Self {
-        let socket = Socket::open(context, Kind::Dealer, &Profile::ClientLink).unwrap();
-        if let Some(curve) = &file.curve {
-            use_key(&socket, curve);
-        }
-        socket.connect(&file.frontend).unwrap();
-        Keyed { socket }
-    }
-
-    #[allow(clippy::needless_pass_by_value)] // Reads better at the many callers.
-    fn send(&self, method: &str, params: Value) {
-        let body = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 1});
-        let mut frames = vec![Frame::empty(), Frame::from(body.to_string())];
-        let sent = self.socket.send_timeout(&mut frames, PATIENCE).unwrap();
-        assert_eq!(sent, SendOutcome::Sent);
-    }
-
-    fn receive(&self, patience: Duration) -> Option<Value> {
-        let mut frames = Vec::new();
-        let has_come = self.socket.recv_timeout(&mut frames, patience).unwrap();
-        has_come.then(|| serde_json::from_slice(&frames[1]).unwrap())
-    }
-
-    fn call(&self, method: &str, params: Value) -> Value {
-        self.send(method, params);
-        self.receive(PATIENCE).expect("a reply")
-    }
-
-    /// The error's code, or 0.
-    fn code(&self, method: &str, params: Value) -> i64 {
-        self.call(method, params)["error"]["code"]
-            .as_i64()
-            .unwrap_or(0)
-    }
-}
 
 const FORBIDDEN: i64 = -32006;
 
@@ -269,9 +169,9 @@ fn a_key_calls_what_its_globs_name_and_an_admins_alone_changes_the_cluster() {
     assert_eq!(anna.receive(PATIENCE).unwrap()["error"]["code"], -32004);
 }
 
-/// A managed worker's registration over a keyed link.
-fn register(socket: &Socket, name: &str) {
-    let registration = Registration {
+/// A managed worker's registration.
+fn registration(name: &str) -> Registration {
+    Registration {
         protocol: (1, 1),
         token: format!("token-of-{name}"),
         name: name.into(),
@@ -283,10 +183,91 @@ fn register(socket: &Socket, name: &str) {
         raw: false,
         allow_run: false,
         allow_apply: false,
-    };
-    let body = serde_json::to_vec(&registration).unwrap();
+    }
+}
+
+fn send_registration(socket: &Socket, registration: &Registration) {
+    let body = serde_json::to_vec(registration).unwrap();
     let frames = vec![Frame::from(&Command::Register.frame()), Frame::from(body)];
     common::send(socket, frames);
+}
+
+#[test]
+fn a_workers_key_that_is_limited_to_methods_offers_no_others() {
+    let broker = Broker::start(KEYED);
+    let context = Context::new(1).unwrap();
+    let local = broker.client(&context);
+    let issue = |name: &str, methods: &[&str]| -> Connection {
+        let params = json!({"role": "worker", "name": name, "methods": methods});
+        let made = local.result("broker.new_key", params);
+        serde_json::from_value(made["connection"].clone()).unwrap()
+    };
+    let math = issue("math", &["math.*"]);
+    let (_monitor, control) = knock(&math, "workers", math.curve.as_ref().unwrap());
+    let answer = |methods: &[&str], raw: bool| {
+        let registration = Registration {
+            methods: methods.iter().map(|name| common::method(name)).collect(),
+            raw,
+            ..registration("w")
+        };
+        send_registration(&control, &registration);
+        let mut frames = Vec::new();
+        assert!(control.recv_timeout(&mut frames, PATIENCE).unwrap());
+        (Command::read(&frames[0]).unwrap(), frames[1].to_vec())
+    };
+    let (command, why) = answer(&["math.add", "os.system"], false);
+    assert_eq!(command, Command::Refused);
+    let why: Value = serde_json::from_slice(&why).unwrap();
+    assert_eq!(why["code"], FORBIDDEN);
+    assert_eq!(why["message"], "key math is not for the method `os.system`");
+    assert_eq!(answer(&["math.add"], true).0, Command::Refused);
+    assert_eq!(answer(&["math.add"], false).0, Command::Welcome);
+    // Nor later, when it changes what it offers.
+    assert_eq!(answer(&["math.add", "text.cut"], false).0, Command::Refused);
+    assert_eq!(
+        local.result("broker.workers", json!({}))[0]["methods"],
+        json!(["math.add"])
+    );
+}
+
+#[test]
+fn a_stock_worker_with_such_a_key_is_given_what_it_names_and_nothing_else() {
+    let broker = Broker::start(KEYED);
+    let context = Context::new(1).unwrap();
+    let local = broker.client(&context);
+    let issue = |name: &str, methods: &[&str]| -> Connection {
+        let params = json!({"role": "worker", "name": name, "methods": methods});
+        let made = local.result("broker.new_key", params);
+        serde_json::from_value(made["connection"].clone()).unwrap()
+    };
+    // It can't say which methods of a pattern it has, so none are given to it.
+    let pattern = issue("pattern", &["math.*"]);
+    let (_link, _rep) = knock(&pattern, "backend", pattern.curve.as_ref().unwrap());
+    wait_for("the refusal", || {
+        let line = "key pattern has patterns, a stock worker's needs whole names";
+        broker.log().contains(line).then_some(())
+    });
+    let names = issue("names", &["math.add"]);
+    let (_other_link, rep) = knock(&names, "backend", names.curve.as_ref().unwrap());
+    wait_for("the lane", || {
+        let workers = local.result("broker.workers", json!({}));
+        (workers.as_array().unwrap().len() == 1).then_some(())
+    });
+    let code = |method: &str| local.call(method, json!([]))["error"]["code"].clone();
+    assert_eq!(code("os.system"), -32601);
+    local.send(r#"{"jsonrpc": "2.0", "method": "math.add", "params": [1, 2], "id": 7}"#);
+    let mut frames = Vec::new();
+    assert!(rep.recv_timeout(&mut frames, PATIENCE).unwrap());
+    let asked: Value = serde_json::from_slice(&frames[0]).unwrap();
+    assert_eq!(asked["method"], "math.add");
+    let answer = json!({"jsonrpc": "2.0", "result": 3, "id": asked["id"]}).to_string();
+    let mut frames = vec![Frame::from(answer)];
+    assert_eq!(
+        rep.send_timeout(&mut frames, PATIENCE).unwrap(),
+        SendOutcome::Sent
+    );
+    let answer: Value = serde_json::from_slice(&local.receive()).unwrap();
+    assert_eq!((&answer["result"], &answer["id"]), (&json!(3), &json!(7)));
 }
 
 #[test]
@@ -310,7 +291,7 @@ fn a_revoked_key_is_cut_off_at_every_door_within_a_second() {
     let client = Keyed::connect(&context, &anna);
     assert_eq!(client.code("system.listMethods", json!([])), 0);
     let (_control, control) = knock(&work, "workers", &curve(&work));
-    register(&control, "managed");
+    send_registration(&control, &registration("managed"));
     let (_link, _rep) = knock(&work, "backend", &curve(&work));
     wait_for("both workers", || {
         let workers = local.result("broker.workers", json!({}));
@@ -466,6 +447,38 @@ fn the_cap_on_connections_refuses_newcomers_and_serves_the_others() {
     wait_for("room again", || {
         let (mut monitor, _socket) = knock(&file, "frontend", &curve);
         (next_event(&mut monitor) == LinkEvent::Up).then_some(())
+    });
+}
+
+#[test]
+fn without_keys_there_is_a_cap_too_and_those_who_are_in_are_served() {
+    let broker = Broker::start(&["--listen", "tcp://127.0.0.1:0", "--connections-max", "20"]);
+    let context = Context::new(1).unwrap();
+    let status = broker.client(&context).result("broker.status", json!([]));
+    let address = status["tcp_endpoints"]["frontend"].as_str().unwrap();
+    let honest = Client::connect(&context, address);
+    honest.result("broker.status", json!([]));
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        let mut stream = TcpStream::connect(address.trim_start_matches("tcp://")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Who is let in is greeted, who is not is hung up on.
+        if stream.read_exact(&mut [0; 10]).is_ok() {
+            held.push(stream);
+        }
+    }
+    assert!((15..=25).contains(&held.len()), "{} were held", held.len());
+    wait_for("the log", || {
+        honest.result("broker.status", json!([]));
+        broker
+            .log()
+            .contains("newcomers over TCP were hung up on")
+            .then_some(())
+    });
+    drop(held);
+    wait_for("room again", || {
+        let mut stream = TcpStream::connect(address.trim_start_matches("tcp://")).unwrap();
+        stream.read_exact(&mut [0; 10]).ok()
     });
 }
 

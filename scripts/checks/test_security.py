@@ -1,10 +1,14 @@
-"""Stock pyzmq programs with keys: those of docs/security.md, as they stand there."""
+"""Stock pyzmq programs with keys, those of docs/security.md as they stand there; and programs with a
+libzmq that has no CURVE."""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import re
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -99,3 +103,44 @@ def test_a_client_s_key_makes_no_worker(cluster: Cluster) -> None:
     cluster.muster("wait", "--slots", "1", "--timeout", str(PATIENCE_S))
     workers = [json.loads(line) for line in cluster.muster("workers", "--json").splitlines()]
     assert [worker["kind"] for worker in workers] == ["lane"]
+
+
+#: A function that answers no to everything, by machine.
+NO = {"x86_64": bytes.fromhex("31c0c3"), "aarch64": bytes.fromhex("00008052c0035fd6")}
+
+
+def without_curve(program: str, folder: Path) -> Path:
+    """A copy of the program whose `zmq_has` knows no capability, as of a libzmq built without any."""
+    code = bytearray(Path(shutil.which(program) or program).read_bytes())
+    assert code[:6] == b"\x7fELF\x02\x01", "a 64-bit little-endian program"
+    table, (size, count) = struct.unpack_from("<Q", code, 40)[0], struct.unpack_from("<HH", code, 58)
+    # Name, type, flags, address, offset, size, link, info, alignment, size of an entry.
+    sections = [struct.unpack_from("<IIQQQQIIQQ", code, table + size * number) for number in range(count)]
+    symbols = next(section for section in sections if section[1] == 2)
+    names = sections[symbols[6]][4]
+    for at in range(symbols[4], symbols[4] + symbols[5], 24):
+        name, _, _, section, address, _ = struct.unpack_from("<IBBHQQ", code, at)
+        if code[names + name : names + name + 8] == b"zmq_has\0":
+            _, _, _, base, offset, *_ = sections[section]
+            start = offset + address - base
+            no = NO[platform.machine()]
+            code[start : start + len(no)] = no
+            break
+    else:
+        pytest.fail("the program has no zmq_has")
+    copy = folder / program
+    copy.write_bytes(code)
+    copy.chmod(0o700)
+    return copy
+
+
+@pytest.mark.skipif(platform.machine() not in NO, reason="written for two kinds of machines")
+@pytest.mark.parametrize("args", [["--listen", "tcp://127.0.0.1:0", "--curve"], []])
+def test_a_libzmq_without_curve_serves_nobody(args: list[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="mt", dir="/tmp") as folder:
+        program = without_curve("muster-broker", Path(folder))
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, "MUSTER_RUNTIME_DIR": f"{folder}/run"}
+        done = subprocess.run([program, *args], env=environment, text=True, capture_output=True, timeout=PATIENCE_S)
+        assert done.returncode != 0
+        assert "curve" in done.stderr and "not built in" in done.stderr, done.stderr
+        assert not Path(folder, "run/default/cluster.json").exists()

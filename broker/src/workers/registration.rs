@@ -1,7 +1,8 @@
 //! Workers and their slots are taken in, or refused in words.
 
 use super::{Peer, SlotLink, WorkerLink, Workers, json_frame};
-use log::{debug, info, warn};
+use crate::keyring::Key;
+use log::{debug, info};
 use muster_core::{
     EndReason, Event, NestId, Offer, Once, SlotId, WorkerId, WorkerKind, WorkerSpec,
 };
@@ -15,7 +16,7 @@ impl Workers {
     pub(super) fn register(&mut self, frames: &[Frame]) -> Result<(), WireError> {
         let routing: Box<[u8]> = frames[0][..].into();
         let refuse = |workers: &mut Self, code: Code, message: String| {
-            warn!("a worker is refused: {message}");
+            workers.complain(&format!("a worker is refused: {message}"));
             workers.tell_json(
                 &routing,
                 Command::Refused,
@@ -46,6 +47,12 @@ impl Workers {
             refuse(self, Code::Forbidden, message.into());
             return Ok(());
         }
+        let user = frames[0].property("User-Id").unwrap_or_default();
+        let key = self.keyring.as_ref().and_then(|keys| keys.find(&user));
+        if let Some(message) = key.and_then(|key| beyond_key(&key, &registration)) {
+            refuse(self, Code::Forbidden, message);
+            return Ok(());
+        }
         let known = self.by_token.get(registration.token.as_str()).copied();
         let id = known.unwrap_or_else(|| {
             self.last_worker += 1;
@@ -61,7 +68,6 @@ impl Workers {
             .property("Peer-Address")
             .filter(|peer| peer.parse::<std::net::IpAddr>().is_ok());
         let address = peer.unwrap_or_else(|| registration.host.clone());
-        let user = frames[0].property("User-Id").unwrap_or_default();
         self.by_token.insert(registration.token.as_str().into(), id);
         let slots = match self.workers.remove(&id) {
             Some(old) => {
@@ -204,6 +210,21 @@ fn spec_of(registration: &Registration) -> WorkerSpec {
             raw: registration.raw,
         },
     }
+}
+
+/// What a worker offers that its key is not for, if anything.
+fn beyond_key(key: &Key, registration: &Registration) -> Option<String> {
+    let name = &key.name;
+    let mut methods = registration.methods.iter();
+    if let Some(method) = methods.find(|method| !key.allows(&method.name)) {
+        return Some(format!(
+            "key {name} is not for the method `{}`",
+            method.name
+        ));
+    }
+    // A raw body names no method, so a key that is limited to some is not for it.
+    (registration.raw && key.is_limited())
+        .then(|| format!("key {name} is limited to methods, so not for raw bodies"))
 }
 
 /// What is wrong with a registration, if anything.

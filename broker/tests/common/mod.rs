@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod honest;
+pub mod keys;
 pub mod shim;
 
 use muster_proto::id::DispatchId;

@@ -36,7 +36,7 @@ pub use kind::Kind;
 pub use monitor::{LinkEvent, Monitor, Watch};
 pub use poll::{Interest, PollItem, poll};
 pub use profile::Profile;
-pub use raw::{give_back_memory, keep_memory, unsent_bytes};
+pub use raw::{give_back_memory, keep_memory, limit_descriptors, newcomers_refused, unsent_bytes};
 pub use wake::Wake;
 
 use endpoint::End;
@@ -122,6 +122,15 @@ impl Socket {
         let text = endpoint::check(endpoint, End::Connect)?;
         self.set_ipv6(endpoint::needs_ipv6(endpoint))?;
         retry(|| self.raw.connect(&text)).map_err(SocketError::at(endpoint))
+    }
+
+    /// Has the connections of every later endpoint served by the context's I/O thread of this
+    /// number, from 0; without such a thread they could not be served.
+    ///
+    /// # Errors
+    /// [`SocketError::System`].
+    pub fn use_io_thread(&self, number: u32) -> Result<(), SocketError> {
+        self.configure(|| self.raw.options.set_affinity(1 << number))
     }
 
     /// Stops listening at an endpoint, as [`last_endpoint`](Self::last_endpoint) spells it. Drops

@@ -206,6 +206,8 @@ impl Profile {
         } = self.options();
         let zmq = &socket.options;
 
+        // The first I/O thread, unless an endpoint is told otherwise.
+        zmq.set_affinity(1)?;
         // Muster drains by itself; by default a context would wait for ever for a peer's reading.
         zmq.set_linger(0)?;
         zmq.set_handshake_ivl(handshake_ms)?;

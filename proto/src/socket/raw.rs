@@ -389,6 +389,20 @@ pub fn give_back_memory() {
     }
 }
 
+/// Has the TCP listeners of the process hang up on connections whose descriptor is not below these
+/// numbers: the first for listeners without keys, the second for those with. It is one of our
+/// patches of libzmq.
+pub fn limit_descriptors(keyless: i32, keyed: i32) {
+    // SAFETY: sets two atomic numbers.
+    unsafe { zmq_sys::muster_limit_descriptors(keyless, keyed) };
+}
+
+/// How many connections were hung up on for that.
+pub fn newcomers_refused() -> u64 {
+    // SAFETY: reads an atomic number.
+    unsafe { zmq_sys::muster_newcomers_refused() }
+}
+
 /// libzmq's own clock in µs, if it can be read.
 ///
 /// A stopwatch of libzmq 4.3.5 is an allocated `uint64_t` with the time it was started at.
