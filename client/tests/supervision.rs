@@ -5,10 +5,12 @@
 
 mod place;
 
+use muster_test_support::MemoryGroup;
 use place::{Place, cluster_pids, is_alive, kill, numbers, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
 const METHODS: &str = r#"
@@ -35,6 +37,9 @@ def fill(mib):
     blocks = [b"x" * (1 << 20) for _ in range(mib)]
     time.sleep(1000)
 
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
 def nap(x):
     time.sleep(0.01)
     return x
@@ -47,13 +52,18 @@ def version(x):
 impl Place {
     /// Starts a broker and a worker `w` with these functions and flags.
     fn cluster(&mut self, text: &str, slots: &str, flags: &[&str]) -> Child {
+        self.cluster_by(&[], text, slots, flags)
+    }
+
+    /// The same; the worker is started by a command that ends in its own.
+    fn cluster_by(&mut self, starter: &[String], text: &str, slots: &str, flags: &[&str]) -> Child {
         let path = self.folder.path().join("methods.py");
         std::fs::write(&path, text).unwrap();
         self.start("muster-broker", &[]);
         let path = path.to_str().unwrap().to_owned();
         let mut all = vec!["-n", slots, "--name", "w", "--python", &path];
         all.extend(flags);
-        let worker = self.start("muster-worker", &all);
+        let worker = self.start_by(starter, "muster-worker", &all);
         self.ok(&["wait", "--slots", slots, "--timeout", "60"]);
         worker
     }
@@ -158,6 +168,37 @@ fn a_call_that_hangs_is_answered_at_its_deadline_and_the_slot_works_again() {
 }
 
 #[test]
+fn a_child_that_the_kernel_kills_for_its_memory_is_lost_with_that_reason() {
+    let Some(group) = MemoryGroup::new(200 << 20) else {
+        return;
+    };
+    let mut place = Place::new();
+    place.cluster_by(&group.starter(), METHODS, "2", &[]);
+    for kills in 1..=2 {
+        let (error, code) = place.error(&["--attempts", "1", "fill", "1000"]);
+        assert_eq!((&error["code"], code), (&json!(-32002), Some(1)), "{error}");
+        let attempt = &error["data"]["attempts"][0];
+        assert_eq!(
+            (&attempt["signal"], &attempt["out_of_memory"]),
+            (&json!(9), &json!(true)),
+            "{attempt}"
+        );
+        assert_eq!(group.kills(), kills, "of one child, and of nobody else");
+        assert_eq!(place.ok(&["call", "add", "2", "3"]), "5\n");
+    }
+    // Somebody else's SIGKILL is not the kernel's.
+    let (error, _) = place.error(&["--attempts", "1", "die", "SIGKILL"]);
+    let attempt = &error["data"]["attempts"][0];
+    assert_eq!(attempt["signal"], 9, "{attempt}");
+    assert_ne!(attempt["out_of_memory"], true, "{attempt}");
+    wait_until("both slots to be ready", || {
+        let slots = place.workers()["slot_states"].clone();
+        let mut slots = slots.as_array().unwrap().iter();
+        slots.all(|slot| slot["state"] == "ready")
+    });
+}
+
+#[test]
 fn a_child_beyond_its_memory_is_lost_with_that_reason() {
     let mut place = Place::new();
     place.cluster(METHODS, "1", &["--memory-max", "100M"]);
@@ -254,6 +295,67 @@ fn a_reload_under_load_loses_nothing_and_a_broken_file_changes_nothing() {
         place.ok(&["logs", "w"]).contains("methods.py, line 1")
     });
     assert_eq!(is_served(&place), 2_000);
+}
+
+#[test]
+fn a_followed_log_goes_on_through_the_workers_own_end_until_it_is_interrupted() {
+    let mut place = Place::new();
+    let mut worker = place.cluster(METHODS, "1", &[]);
+    place.ok(&["call", "--text", "say", "long ago"]);
+    let log_has = |place: &Place, text: &str| place.ok(&["logs", "w"]).contains(text);
+    wait_until("it to be logged", || log_has(&place, "long ago"));
+    let mut follower = place
+        .command("muster")
+        .args(["logs", "w", "-f", "--lines", "1"])
+        .spawn()
+        .unwrap();
+    place.pids.push(follower.id());
+    let (sender, lines) = std::sync::mpsc::channel();
+    let stdout = BufReader::new(follower.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        for line in stdout.lines() {
+            let _ = sender.send(line.unwrap());
+        }
+    });
+    let follows = |text: &str| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let Ok(line) = lines.recv_timeout(left) else {
+                panic!("no line with {text:?} in {seen:#?}");
+            };
+            seen.push(line);
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return seen;
+            }
+        }
+    };
+    // It begins with the last line.
+    let first = lines.recv_timeout(std::time::Duration::from_secs(60));
+    assert!(first.is_ok());
+    place.ok(&["call", "--text", "say", "while it lasts"]);
+    let seen = follows("while it lasts");
+    assert!(
+        !seen.iter().any(|line| line.contains("long ago")),
+        "{seen:#?}"
+    );
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let path = place.folder.path().join("methods.py");
+    place.start(
+        "muster-worker",
+        &["-n", "1", "--name", "w", "--python", path.to_str().unwrap()],
+    );
+    place.ok(&["wait", "--slots", "1", "--timeout", "60"]);
+    place.ok(&["call", "--text", "say", "after the end"]);
+    let seen = follows("after the end");
+    let again = seen.iter().filter(|line| line.contains("while it lasts"));
+    assert_eq!(again.count(), 0, "nothing is shown twice: {seen:#?}");
+    kill(follower.id(), Signal::INT);
+    // For a shell that is 130.
+    assert_eq!(follower.wait().unwrap().signal(), Some(2));
+    reader.join().unwrap();
 }
 
 #[test]

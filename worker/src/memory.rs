@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How often a child that computes is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often one is looked at that may be idle.
 const LOOK_ALWAYS: Duration = Duration::from_millis(250);
+/// How often the count of kills is looked at, at most.
+const LOOK_KILLS: Duration = Duration::from_millis(100);
+const LOOK_KILLS_ALWAYS: Duration = Duration::from_secs(1);
 /// A tree of processes is not followed deeper than this.
 const DEPTH_MAX: usize = 16;
 
@@ -115,26 +117,57 @@ fn children(pid: u32) -> Vec<u32> {
     pids.collect()
 }
 
-/// Kills counted so far, as far as this process has looked.
-static SEEN: Mutex<Option<u64>> = Mutex::new(None);
-
-/// Counts from here on: call it once at the start.
-pub(crate) fn watch_kills() {
-    *SEEN.lock().unwrap_or_else(PoisonError::into_inner) = kills();
+/// How many processes of this one's memory group the kernel's memory killer has ended, as far as it
+/// was looked at. The count names nobody, so it tells something only when it is fresh: whoever is
+/// killed while it grows was killed by it.
+#[derive(Debug)]
+pub(crate) struct KillCount {
+    last: Option<u64>,
+    /// At the look before that one.
+    earlier: Option<u64>,
+    looked: Instant,
 }
 
-/// Whether the killer has ended a process of this one's memory group since the last look. False
-/// where the system does not tell.
-pub(crate) fn kills_have_grown() -> bool {
-    let now = kills();
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let grown = matches!((*seen, now), (Some(before), Some(now)) if now > before);
-    *seen = now;
-    grown
+impl KillCount {
+    /// As it is now.
+    pub fn new() -> Self {
+        let last = kills();
+        KillCount {
+            last,
+            earlier: last,
+            looked: Instant::now(),
+        }
+    }
+
+    /// A child is given something to do: what was killed before was not this child. At most ten
+    /// looks a second.
+    pub fn begin(&mut self) {
+        if self.looked.elapsed() >= LOOK_KILLS {
+            *self = Self::new();
+        }
+    }
+
+    /// Time passes, and nobody knows when a child is given something: what was killed more than a
+    /// second or two ago was not this child.
+    pub fn pass(&mut self) {
+        if self.looked.elapsed() >= LOOK_KILLS_ALWAYS {
+            self.earlier = self.last;
+            (self.last, self.looked) = (kills(), Instant::now());
+        }
+    }
+
+    /// Whether the killer has been at work since. False where the system does not tell.
+    pub fn has_grown(&mut self) -> bool {
+        let before = self.earlier;
+        *self = Self::new();
+        matches!((before, self.last), (Some(before), Some(now)) if now > before)
+    }
 }
 
 fn kills() -> Option<u64> {
-    let text = fs::read_to_string(events_path()?).ok()?;
+    static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let path = PATH.get_or_init(events_path).as_ref()?;
+    let text = fs::read_to_string(path).ok()?;
     count(&text)
 }
 
@@ -200,6 +233,25 @@ mod tests {
         let alone = resident_bytes(child.pid(), DEPTH_MAX);
         let all = resident_bytes(child.pid(), 0);
         assert!(0 < alone && alone < all, "{alone} {all}");
+    }
+
+    #[test]
+    fn only_a_count_that_grew_lately_means_this_child() {
+        let count = |earlier, last| KillCount {
+            earlier,
+            last,
+            looked: Instant::now(),
+        };
+        let now = kills();
+        assert!(!count(now, now).has_grown());
+        assert!(!count(None, None).has_grown());
+        // Where the system tells, it is more than one less.
+        let less = now.and_then(|now| now.checked_sub(1));
+        assert_eq!(count(less, now).has_grown(), less.is_some());
+        let mut old = count(less, now);
+        old.looked -= LOOK_KILLS_ALWAYS;
+        old.pass();
+        assert!(!old.has_grown());
     }
 
     #[test]

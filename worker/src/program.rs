@@ -90,7 +90,6 @@ pub enum ProgramError {
 pub fn stopper() -> Result<Stopper, ProgramError> {
     // The first call of every program: what is counted from the start is counted from here.
     crate::child::files_max_at_start();
-    crate::memory::watch_kills();
     Stopper::new().map_err(ProgramError::Io)
 }
 
@@ -180,7 +179,6 @@ pub fn run(settings: Settings, stopper: Stopper) -> Result<(), ProgramError> {
 /// [`ProgramError`].
 pub fn run_slot() -> Result<(), ProgramError> {
     crate::child::files_max_at_start();
-    crate::memory::watch_kills();
     crate::descendants::belong_to_supervisor();
     crate::hosted::run()
 }

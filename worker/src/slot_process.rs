@@ -6,7 +6,7 @@
 use crate::backoff::{Backoff, Rest};
 use crate::child::{Child, Output, own_program, set_nonblocking};
 use crate::log_file;
-use crate::memory::MemoryWatch;
+use crate::memory::{KillCount, MemoryWatch};
 use crate::slot::{LinkOrder, Phase};
 use crate::slot_orders::{Order, Report, SlotProgram};
 use muster_proto::socket::{Interest, PollItem};
@@ -43,6 +43,7 @@ pub(crate) struct SlotProcess {
     /// The process before, until it is buried.
     remains: Option<Box<Running>>,
     backoff: Backoff,
+    kills: KillCount,
     /// The latest link order: a successor gets it, too.
     link: Option<LinkOrder>,
     ending: Option<Phase>,
@@ -86,6 +87,7 @@ impl SlotProcess {
             },
             remains: None,
             backoff: Backoff::default(),
+            kills: KillCount::new(),
             link: None,
             ending: None,
         };
@@ -240,7 +242,10 @@ impl SlotProcess {
         let ended = running.child.try_wait();
         running.read_reports(label, events);
         running.read_output();
-        let Some(ended) = ended else { return };
+        let Some(ended) = ended else {
+            self.kills.pass();
+            return;
+        };
         let (pid, now) = (running.child.pid(), Instant::now());
         if self.ending.is_some() {
             running.bury();
@@ -268,8 +273,7 @@ impl SlotProcess {
         };
         let over_memory = running.over_memory.take();
         let is_killed = ended.signal == Some(libc::SIGKILL) && !is_on_purpose;
-        let out_of_memory =
-            over_memory.is_some() || (is_killed && crate::memory::kills_have_grown());
+        let out_of_memory = over_memory.is_some() || (is_killed && self.kills.has_grown());
         events.push(ProcessEvent::Lost(SlotLost {
             stderr_tail: running.output.tail() + &over_memory.unwrap_or_default(),
             on_purpose: is_on_purpose,

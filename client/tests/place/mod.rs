@@ -110,7 +110,20 @@ impl Place {
     }
 
     pub fn start(&mut self, program: &str, args: &[&str]) -> Child {
-        let mut command = self.command(program);
+        self.start_by(&[], program, args)
+    }
+
+    /// Starts it by a command that ends in the program's own.
+    pub fn start_by(&mut self, starter: &[String], program: &str, args: &[&str]) -> Child {
+        let mut command = match starter.split_first() {
+            None => self.command(program),
+            Some((first, words)) => {
+                let found = which(first);
+                let mut command = self.command(found.to_str().expect("a path"));
+                command.args(words).arg(programs().join(program));
+                command
+            }
+        };
         let child = command
             .args(args)
             .stdout(Stdio::null())
@@ -137,6 +150,13 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// Where a program of the system is.
+fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join(program));
+    found.find(|path| path.is_file()).expect("it is installed")
 }
 
 pub fn kill(pid: u32, signal: rustix::process::Signal) {

@@ -5,7 +5,7 @@ use super::{Python, Source, StartError};
 use crate::backoff::Backoff;
 use crate::call_error::Origin;
 use crate::child::Ended;
-use crate::memory::MemoryWatch;
+use crate::memory::{KillCount, MemoryWatch};
 use muster_proto::socket::Wake;
 use muster_proto::worker::SlotLost;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ pub(crate) struct Keeper {
     remains: Option<Box<Python>>,
     backoff: Backoff,
     memory: MemoryWatch,
+    kills: KillCount,
     /// Calls, and items of chunks, that the child was given.
     given: u32,
     /// Loads its modules, to take over.
@@ -73,6 +74,7 @@ impl Keeper {
         };
         Keeper {
             memory: MemoryWatch::new(source.rules.memory_bytes_max),
+            kills: KillCount::new(),
             source,
             slot,
             label,
@@ -136,6 +138,7 @@ impl Keeper {
     /// The child is given a call, or so many items of a chunk.
     pub fn give(&mut self, items: u32) {
         self.memory.arm();
+        self.kills.begin();
         self.given = self.given.saturating_add(items.max(1));
     }
 
@@ -276,7 +279,10 @@ impl Keeper {
         let pid = python.pid();
         let ended = python.end();
         let stderr_tail = python.stderr_tail();
-        self.mourn(pid, ended, stderr_tail, was_out_of_memory(ended))
+        // Nobody but the kernel's memory killer, or someone at a keyboard, sends SIGKILL: the worker's
+        // own kills are on purpose and do not come here.
+        let is_memory = ended.signal == Some(libc::SIGKILL) && self.kills.has_grown();
+        self.mourn(pid, ended, stderr_tail, is_memory)
     }
 
     /// Looks whether the child has more memory than it may, and ends it then. `goes_on`: it runs
@@ -373,11 +379,4 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.bury();
     }
-}
-
-/// Nobody but the kernel's memory killer, or someone at a keyboard, sends SIGKILL: the worker's own
-/// kills are on purpose and do not come here. Whether the killer was at work is in the counter of
-/// this process's memory group, which children share.
-fn was_out_of_memory(ended: Ended) -> bool {
-    ended.signal == Some(libc::SIGKILL) && crate::memory::kills_have_grown()
 }
