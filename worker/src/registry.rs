@@ -124,6 +124,12 @@ impl Registry {
         idle
     }
 
+    /// Whether every call is a process of its own.
+    pub fn only_starts_commands(&self) -> bool {
+        let mut kinds = self.functions.iter().map(|function| &function.runs);
+        kinds.all(|runs| matches!(runs, Runs::Command(_) | Runs::Run(_)))
+    }
+
     /// The function of that name, with its number.
     pub fn find(&self, name: &str) -> Option<(usize, &Function)> {
         let at = *self.by_name.get(name)?;

@@ -106,6 +106,19 @@ fn a_child_beyond_its_memory_is_ended_and_the_slot_goes_on() {
 }
 
 #[test]
+fn crashes_of_a_child_between_which_calls_are_answered_are_no_loop() {
+    let (mut broker, _program, _file) = host("1", &[]);
+    for _ in 0..6 {
+        let pid = broker.ok("pid", "");
+        broker.send_calls(1, &[call("leave", "[3]")]);
+        let lost = broker.lost();
+        assert_eq!((json!(lost.pid), lost.exit_code), (pid, Some(3)));
+        assert_eq!(lost.backoff_ms, 0);
+        broker.message(Command::Ready);
+    }
+}
+
+#[test]
 fn a_loop_of_crashes_is_given_up_for_its_slot_alone_until_a_reload() {
     let (mut broker, mut program, _file) = host("2", &[]);
     let other = broker.slot_pid(2);

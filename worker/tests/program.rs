@@ -63,6 +63,30 @@ fn a_killed_slot_is_told_and_replaced_alone() {
 }
 
 #[test]
+fn crashes_of_a_slot_between_which_calls_are_answered_are_no_loop() {
+    let mut broker = Broker::start();
+    let _program = Program::join(&broker, &["-n", "1"]);
+    broker.await_slots(1);
+    for _ in 0..6 {
+        let pid = broker.slot_pid(1);
+        assert_eq!(broker.ok("multiply", "[2,3]"), 6);
+        kill(pid, Signal::KILL);
+        let lost = broker.lost();
+        assert_eq!((lost.pid, lost.backoff_ms), (pid, 0));
+        broker.until("its successor", |broker| broker.slot_pid(1) != pid);
+    }
+}
+
+#[test]
+fn a_slot_that_only_starts_commands_names_no_process() {
+    let mut broker = Broker::start();
+    let _program = Program::join(&broker, &["-n", "1", "--command", "say=echo {}"]);
+    broker.await_slots(1);
+    assert_eq!(broker.slot_pid(1), 0);
+    assert_eq!(broker.ok("say", r#"["it"]"#), "it");
+}
+
+#[test]
 fn a_cancelled_function_that_notices_keeps_its_process() {
     let mut broker = Broker::start();
     let _program = Program::join(&broker, &["-n", "1"]);

@@ -191,11 +191,16 @@ impl Slot {
             }
         }
         let pid = match (&self.keeper, &self.rep) {
-            (Some(keeper), _) => keeper.pid(),
-            (None, Some(rep)) if !rep.is_up() => 0,
-            (None, _) => self.origin.pid,
+            (Some(keeper), _) => Some(keeper.pid()).filter(|&pid| pid != 0),
+            (None, Some(rep)) if !rep.is_up() => None,
+            // Each call will have a process of its own, which ends with it: none is named.
+            (None, None) if self.registry.only_starts_commands() => Some(0),
+            (None, _) => Some(self.origin.pid),
         };
-        if pid != 0 && !self.desk.is_suspended() && self.joining.is_due() {
+        if let Some(pid) = pid
+            && !self.desk.is_suspended()
+            && self.joining.is_due()
+        {
             // Nothing of the time before concerns the broker any more. First this, then the join:
             // its answer may be followed by a recall, which must find the new numbers.
             self.desk.gate.reset();
