@@ -438,3 +438,50 @@ fn a_killed_map_prints_every_line_once_its_resume_included() {
     // What was printed and not yet logged is printed again: the block at the kill.
     assert!(seen.values().filter(|count| **count > 1).count() <= 2);
 }
+
+/// What `muster run` with these words shows on a terminal, its standard output going to a file.
+fn on_a_terminal(place: &Place, words: &str) -> String {
+    let muster = place.command("muster");
+    let environment = muster
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let program = muster.get_program().display();
+    let line = format!("stty cols 80 rows 24; '{program}' run {words} > out");
+    let output = std::process::Command::new("script")
+        .env_clear()
+        .envs(environment)
+        .env("TERM", "xterm")
+        .current_dir(place.folder.path())
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("script, of util-linux");
+    text(&output.stdout)
+}
+
+#[test]
+fn a_person_sees_how_far_it_is_and_nobody_else_does() {
+    let mut place = Place::new();
+    let (_up, _) = place.up(&["-n", "2", "--allow-run"]);
+    let words = "'sleep 0.3; echo said {} >&2; test {} != c' ::: a b c d e f";
+    let shown = on_a_terminal(&place, words);
+    // Of six jobs some are done before all are, and one has failed.
+    let has_part = ["33 %", "50 %", "66 %", "83 %"]
+        .iter()
+        .any(|part| shown.contains(part));
+    assert!(has_part && shown.contains("1 failed"), "{shown}");
+    // What jobs write begins a line of its own, in their order, and the bar is gone at the end.
+    let at = |item: char| shown.find(&format!("said {item}\r\n"));
+    let places: Vec<_> = "abcdef".chars().map(at).collect();
+    assert!(places.iter().all(Option::is_some), "{shown}");
+    assert!(places.is_sorted(), "{shown}");
+    let last = shown.rsplit("\x1b[2K").next().unwrap();
+    assert!(last.starts_with("muster: done: 6 jobs"), "{shown}");
+
+    for quiet in ["-q", "--no-progress"] {
+        let shown = on_a_terminal(&place, &format!("{quiet} {words}"));
+        assert!(!shown.contains(" %"), "{shown}");
+    }
+    let output = run_in(&place, &["sleep 0.3; : {}", ":::", "a", "b"]);
+    assert!(!text(&output.stderr).contains(" %"));
+}

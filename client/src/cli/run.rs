@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// Return when the broker has the jobs, without what they write
     #[arg(long, conflicts_with_all = ["joblog", "retries", "unordered"])]
     pub no_wait: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    pub no_progress: bool,
     /// Print the commands and run none
     #[arg(long)]
     pub dry_run: bool,

@@ -10,7 +10,7 @@ use log::Logged;
 use muster_client::{Block, ItemOutcome, Lines, LinesOptions, MapOptions, Step};
 use muster_proto::exit::Exit;
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -188,6 +188,8 @@ fn print(block: &Block, args: &MapArgs, out: &mut Output) -> io::Result<u64> {
 /// What a person is told on standard error.
 struct Told {
     progress: Option<Progress>,
+    /// Bytes of the input that were read.
+    read: Arc<AtomicU64>,
     is_waiting_told: bool,
     done: u64,
     failed: u64,
@@ -197,10 +199,10 @@ struct Told {
 
 impl Told {
     fn new(common: &Common, args: &MapArgs, size: Option<u64>, read: Arc<AtomicU64>) -> Self {
-        let is_shown = io::stderr().is_terminal() && !common.quiet && !args.no_progress;
-        let progress = is_shown.then(|| Progress::new(size, read));
+        let is_wanted = !common.quiet && !args.no_progress;
         Told {
-            progress,
+            progress: Progress::on_terminal(is_wanted, size, "items"),
+            read,
             is_waiting_told: false,
             done: 0,
             failed: 0,
@@ -210,7 +212,7 @@ impl Told {
 
     fn show(&mut self, start: Instant, is_offered: bool, method: &str, out: &Output) {
         if let Some(progress) = &mut self.progress {
-            progress.show(self.done, self.failed);
+            progress.show(self.read.load(Ordering::Relaxed), self.done, self.failed);
         }
         if !is_offered && !self.is_waiting_told && start.elapsed() >= WAITING_NOTE {
             self.is_waiting_told = true;

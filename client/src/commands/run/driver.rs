@@ -3,12 +3,14 @@
 use super::ended::Ended;
 use super::items::{Item, Items};
 use super::printed::{Printed, Turns};
+use super::tally::Tally;
 use super::template::Template;
 use super::{METHOD, stdin_failed};
 use crate::cli::RunArgs;
 use crate::commands::{CommandResult, Failure};
 use crate::joblog::{Done, JobKey, Joblog, Row};
 use crate::output::Output;
+use crate::progress::Progress;
 use muster_client::{Call, Client, Error, Outcome, Pending};
 use muster_proto::exit::Exit;
 use serde_json::{Value, json};
@@ -62,13 +64,6 @@ pub struct Jobs<'a> {
     pub done: Done,
 }
 
-#[derive(Default)]
-struct Tally {
-    done: u64,
-    failed: u64,
-    left_out: u64,
-}
-
 /// The jobs of one command while they run.
 pub struct Run<'a> {
     common: Jobs<'a>,
@@ -86,12 +81,11 @@ pub struct Run<'a> {
     later: BTreeSet<(Instant, u64)>,
     turns: Turns,
     tally: Tally,
-    start: Instant,
 }
 
 impl<'a> Run<'a> {
     /// Starts to read the items.
-    pub fn start(common: Jobs<'a>, items: Items) -> Self {
+    pub fn start(common: Jobs<'a>, items: Items, progress: Option<Progress>) -> Self {
         let (sender, events) = channel();
         let (permits, granted) = channel();
         let feed = sender.clone();
@@ -108,8 +102,7 @@ impl<'a> Run<'a> {
             seq: 0,
             jobs: BTreeMap::new(),
             later: BTreeSet::new(),
-            tally: Tally::default(),
-            start: Instant::now(),
+            tally: Tally::new(progress),
         }
     }
 
@@ -128,6 +121,7 @@ impl<'a> Run<'a> {
             self.cancel();
         }
         out.flush()?;
+        self.tally.clear();
         self.tell(&result, out);
         result
     }
@@ -136,6 +130,7 @@ impl<'a> Run<'a> {
         let mut is_told = false;
         loop {
             self.permit();
+            self.tally.show();
             if self.is_fed && self.jobs.is_empty() {
                 break;
             }
@@ -151,10 +146,11 @@ impl<'a> Run<'a> {
                     return Err(Failure::Ended(Exit::Signal(2)));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let is_late = !is_told && self.start.elapsed() >= WAITING_NOTE;
+                    let is_late = !is_told && self.tally.elapsed() >= WAITING_NOTE;
                     if is_late && self.slots() == Some(0) && !self.jobs.is_empty() {
                         is_told = true;
-                        out.note("no slot is there now; the jobs wait for one");
+                        let text = "no slot is there now; the jobs wait for one";
+                        self.tally.aside(|| out.note(text));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -203,7 +199,7 @@ impl<'a> Run<'a> {
         ]);
         if self.common.done.covers(seq, key) {
             self.tally.left_out += 1;
-            return Ok(self.turns.print(seq, None, out)?);
+            return self.print(seq, None, out);
         }
         let job = Job {
             command: self.common.template.show(&item, seq),
@@ -287,7 +283,13 @@ impl<'a> Run<'a> {
             failure,
             line,
         };
-        Ok(self.turns.print(seq, Some(printed), out)?)
+        self.print(seq, Some(printed), out)
+    }
+
+    /// Prints the job in its turn, above the progress bar if there is one.
+    fn print(&mut self, seq: u64, job: Option<Printed>, out: &mut Output) -> Result<(), Failure> {
+        let Run { turns, tally, .. } = self;
+        Ok(tally.aside(|| turns.print(seq, job, out))?)
     }
 
     /// At the end of the job, not when it is printed: what has run does not run again, and of that
@@ -334,19 +336,7 @@ impl<'a> Run<'a> {
             Err(Failure::Ended(_)) => "interrupted",
             Err(_) => return,
         };
-        let Tally {
-            done,
-            failed,
-            left_out,
-        } = self.tally;
-        let seconds = self.start.elapsed().as_secs_f64();
-        let before = match left_out {
-            0 => String::new(),
-            count => format!(", {count} done before"),
-        };
-        out.note(&format!(
-            "{how}: {done} jobs in {seconds:.2} s, {failed} failed{before}"
-        ));
+        self.tally.tell(how, out);
     }
 }
 

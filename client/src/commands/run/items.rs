@@ -33,6 +33,14 @@ impl Items {
         }
     }
 
+    /// How many there are, if that is known before they are read.
+    pub fn count(&self) -> Option<u64> {
+        match self {
+            Items::Given(items) => Some(items.len() as u64),
+            Items::Stdin(_) => None,
+        }
+    }
+
     /// Sends an item for each permit that comes, then the end.
     pub fn feed(self, permits: &Receiver<()>, events: &Sender<Event>) {
         match self {

@@ -7,11 +7,13 @@ mod driver;
 mod ended;
 mod items;
 mod printed;
+mod tally;
 mod template;
 
 use super::{CommandResult, Failure, connect, connect_patiently, on_interrupt};
 use crate::cli::{Common, RunArgs};
 use crate::output::Output;
+use crate::progress::Progress;
 use driver::{Event, Jobs, Run};
 use items::Items;
 use muster_proto::exit::Exit;
@@ -63,7 +65,9 @@ pub fn run(common: &Common, args: &RunArgs, out: &mut Output) -> CommandResult {
         log,
         done: done.unwrap_or_default(),
     };
-    let run = Run::start(jobs, items);
+    let is_wanted = !common.quiet && !args.no_progress && !args.no_wait;
+    let progress = Progress::on_terminal(is_wanted, items.count(), "jobs");
+    let run = Run::start(jobs, items, progress);
     let interrupts = run.sender();
     let stops = AtomicU64::new(0);
     on_interrupt(move || {
