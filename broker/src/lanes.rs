@@ -172,7 +172,7 @@ impl Lanes {
         while left > 0 {
             match self.lines.receive(link, &mut self.frames)? {
                 Received::Message => {
-                    self.events.extend(lane.reply(slot, &mut self.frames));
+                    self.events.push_back(lane.reply(slot, &mut self.frames));
                     left -= 1;
                 }
                 Received::Nothing => left = left.saturating_sub(READ_COST),
@@ -296,7 +296,7 @@ impl Lanes {
         }
         // Every whole message has reached our end, and is an answer that counts.
         while self.lines.receive(lane.link, &mut self.frames)? == Received::Message {
-            self.events.extend(lane.reply(slot, &mut self.frames));
+            self.events.push_back(lane.reply(slot, &mut self.frames));
         }
         if !lane.is_ready {
             // Either side may be the first to see that they do not fit.
@@ -343,9 +343,13 @@ impl Lanes {
         Ok(())
     }
 
-    /// Ends a lane.
+    /// Ends a lane that does not behave.
     pub fn close(&mut self, slot: SlotId) {
         if let Some(lane) = self.lanes.get(&slot) {
+            warn!(
+                "lane={}: it sent what is no answer, it is closed",
+                lane.name
+            );
             self.lines.close(lane.link);
         }
     }

@@ -352,6 +352,15 @@ impl Workers {
         self.give_up_unlinked(link.worker);
     }
 
+    /// Drops the link of a slot that does not behave.
+    pub fn close_link(&mut self, slot: SlotId) {
+        warn!(
+            "slot={}: it sent forged answers, its link is closed",
+            slot.0
+        );
+        self.drop_slot(slot, EndReason::Disconnected);
+    }
+
     /// Drops a worker's links: what comes over them from now on is a stranger's.
     pub fn forget(&mut self, worker: WorkerId) {
         let Some(link) = self.workers.remove(&worker) else {

@@ -331,26 +331,41 @@ fn forged_replies_and_those_of_calls_it_does_not_hold_reach_no_client() {
     let given = victim.call(0);
     let fenced = |pool: &Pool| pool.status()["calls"]["fenced"].as_u64().unwrap();
     let before = fenced(&pool);
-    // The victim's own dispatch, from another slot; then everything near it.
-    rogue.reply(0, given.dispatch, "\"forged\"");
-    let mut forged = 1;
+    // Of other runs of the broker, which may be honest; then the victim's own dispatch and those
+    // that follow it.
+    let mut forged = 0;
     for call in 0..20 {
-        for attempt in 0..3 {
-            for epoch in [given.dispatch.epoch, Epoch(0), Epoch(u64::MAX)] {
-                let call = CallId(given.dispatch.call.0.saturating_sub(10) + call);
-                let dispatch = DispatchId {
-                    epoch,
-                    call,
-                    attempt,
-                };
-                rogue.reply(0, dispatch, "\"forged\"");
-                forged += 1;
-            }
+        for epoch in [Epoch(0), Epoch(u64::MAX)] {
+            let dispatch = DispatchId {
+                epoch,
+                call: CallId(call),
+                attempt: 1,
+            };
+            rogue.reply(0, dispatch, "\"forged\"");
+            forged += 1;
         }
+    }
+    for dispatch in [
+        given.dispatch,
+        DispatchId {
+            attempt: 2,
+            ..given.dispatch
+        },
+        DispatchId {
+            call: CallId(u64::MAX),
+            ..given.dispatch
+        },
+    ] {
+        rogue.reply(0, dispatch, "\"forged\"");
+        forged += 1;
     }
     wait_for("every forged reply to be fenced", || {
         (fenced(&pool) >= before + forged).then_some(())
     });
+    // Three strikes: the link is nobody's any more.
+    rogue.reply(0, given.dispatch, "\"forged\"");
+    rogue.expect(&rogue.slots[0], Command::Who);
+    assert_eq!(fenced(&pool), before + forged);
     victim.reply(0, given.dispatch, "\"true\"");
     // And a second time, which is one too many.
     victim.reply(0, given.dispatch, "\"again\"");

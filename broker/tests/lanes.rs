@@ -283,3 +283,45 @@ fn a_server_that_listens_is_dialled() {
     assert_eq!(server.send_frames(&mut frames).unwrap(), SendOutcome::Sent);
     assert_eq!(client.receive(), b"Hello");
 }
+
+/// A lane that is a DEALER, and so may send what it likes.
+fn rogue(context: &Context, endpoint: &str) -> Socket {
+    let rogue = Socket::open(context, Kind::Dealer, &Profile::DataLink).unwrap();
+    rogue.connect(endpoint).unwrap();
+    rogue
+}
+
+#[test]
+fn three_forged_or_unreadable_answers_close_a_lane_and_the_call_moves_on() {
+    let context = Context::new(1).unwrap();
+    let broker = broker();
+    let client = broker.client(&context);
+    let endpoint = broker.endpoint("backend");
+    let rogue = rogue(&context, &endpoint);
+    wait_for_lanes(&client, 1);
+    let asker = broker.client(&context);
+    asker.send("Hello");
+    let mut request = Vec::new();
+    assert!(rogue.recv_timeout(&mut request, PATIENCE).unwrap());
+    let worker = Worker::start(&endpoint, Duration::ZERO);
+    wait_for_lanes(&client, 2);
+    let mut forged = request[0].to_vec();
+    // The last bytes are the attempt.
+    *forged.last_mut().unwrap() += 1;
+    let send = |frames: Vec<Frame>| {
+        assert_eq!(rogue.send(frames).unwrap(), SendOutcome::Sent);
+    };
+    send(vec![Frame::from("no fence")]);
+    send(vec![
+        Frame::from(forged),
+        Frame::empty(),
+        Frame::from("forged"),
+    ]);
+    send(vec![Frame::empty()]);
+    assert_eq!(asker.receive_frames()[1], *worker.pid().as_bytes());
+    let log = broker.folder.path().join("log");
+    wait_for("the reason in the log", || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        text.contains("it sent what is no answer").then_some(())
+    });
+}

@@ -86,9 +86,9 @@ pub enum Action<Q, R> {
         /// Which.
         slot: SlotId,
     },
-    /// Close a lane whose peer does not behave.
-    CloseLane {
-        /// The lane.
+    /// Close the link of a slot that does not behave, which is gone then.
+    CloseLink {
+        /// The slot, a lane or one of a managed worker.
         slot: SlotId,
     },
     /// A worker stayed silent: forget its links.

@@ -125,6 +125,11 @@ impl<Q> CallTable<Q> {
         self.len
     }
 
+    /// Whether a call ever had this id.
+    pub fn was_issued(&self, id: CallId) -> bool {
+        (1..=self.last_id).contains(&id.0)
+    }
+
     pub fn insert(&mut self, call: Call<Q>) -> CallId {
         self.last_id += 1;
         let (number, place) = Self::place(CallId(self.last_id));

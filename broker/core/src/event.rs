@@ -305,6 +305,11 @@ pub enum Event<Q, R> {
         /// The answer.
         reply: R,
     },
+    /// A slot sent what can't be an answer: there is no fence in it.
+    Unreadable {
+        /// Which.
+        slot: SlotId,
+    },
     /// A worker says what became of a recalled call.
     Recalled {
         /// The slot it was parked on.

@@ -271,6 +271,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             } => {
                 self.replied(slot, dispatch, service, verdict, reply);
             }
+            Event::Unreadable { slot } => {
+                self.totals.fenced += 1;
+                self.strike(slot);
+            }
             Event::Recalled {
                 slot,
                 dispatch,

@@ -6,15 +6,14 @@ use crate::event::{Target, Verdict, WorkerKind};
 use crate::membership::KNOWN_METHODS_MAX;
 use crate::note::Note;
 use crate::route::is_json;
-use crate::slot::{Dispatched, DispatchedState};
+use crate::slot::{Dispatched, DispatchedState, Slot};
 use crate::timer::Due;
 use crate::{Action, Core, Failure, Outcome, Reply, Request, SlotId};
 use muster_proto::id::{CallId, DispatchId};
 use std::time::Duration;
 
-/// Unreadable answers within [`STRIKES_WINDOW`] after which a lane is closed.
+/// Unreadable or forged answers within [`STRIKES_WINDOW`](crate::slot::STRIKES_WINDOW) after which a slot's link is closed.
 const STRIKES_MAX: u32 = 3;
-const STRIKES_WINDOW: Duration = Duration::from_secs(60);
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// A slot answered.
@@ -35,7 +34,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let Some(at) = at.filter(|_| dispatch.epoch == self.config.epoch) else {
             self.totals.fenced += 1;
             if dispatch.epoch == self.config.epoch {
-                self.caught_up(slot_id);
+                if self.is_forged(dispatch) {
+                    self.strike(slot_id);
+                } else {
+                    self.caught_up(slot_id);
+                }
             }
             return;
         };
@@ -112,7 +115,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 self.finish(id, Outcome::Replied { reply, is_error });
             }
             Verdict::Garbage => {
-                self.strike(slot_id, taken);
+                self.garbled(slot_id, taken);
                 let worker = self.worker_name_of(slot_id);
                 self.finish(id, Outcome::Failed(Failure::BadReply { worker }));
             }
@@ -142,21 +145,40 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    fn strike(&mut self, slot_id: SlotId, taken: Dispatched) {
+    /// Whether a dispatch that the slot does not hold can't ever have been its own. A late answer is
+    /// of a call that ended or of an earlier attempt; this one nobody was given, or another slot is.
+    fn is_forged(&self, dispatch: DispatchId) -> bool {
+        match self.calls.get(dispatch.call) {
+            None => !self.calls.was_issued(dispatch.call),
+            Some(call) => {
+                let is_held = matches!(call.state, CallState::Dispatched { .. });
+                dispatch.attempt > call.dispatches || is_held && dispatch.attempt == call.dispatches
+            }
+        }
+    }
+
+    /// A slot sent what no honest one sends. Three of them cost it its link.
+    pub(crate) fn strike(&mut self, slot_id: SlotId) {
+        if let Some(slot) = self.slots.get_mut(&slot_id)
+            && slot.strike(self.now) == STRIKES_MAX
+        {
+            self.actions.push_back(Action::CloseLink { slot: slot_id });
+        }
+    }
+
+    /// A slot answered a call with what can't be read.
+    fn garbled(&mut self, slot_id: SlotId, taken: Dispatched) {
         self.totals.bad_replies += 1;
         let is_json = is_json(&self.classes[taken.class].target);
-        let Some(slot) = self.slots.get_mut(&slot_id) else {
+        // What a function of a managed worker makes is not its link's fault, and a lane that can't
+        // do JSON may be good for raw bodies.
+        let is_lane = |slot: &Slot| slot.kind == WorkerKind::Lane;
+        let Some(slot) = self.slots.get_mut(&slot_id).filter(|slot| is_lane(slot)) else {
             return;
         };
-        if slot.strikes == 0 || self.now.since(slot.struck) > STRIKES_WINDOW {
-            (slot.strikes, slot.struck) = (0, self.now);
-        }
-        slot.strikes += 1;
-        if slot.kind != WorkerKind::Lane {
-            return;
-        }
-        if slot.strikes >= STRIKES_MAX && !is_json {
-            self.actions.push_back(Action::CloseLane { slot: slot_id });
+        let strikes = slot.strike(self.now);
+        if strikes == STRIKES_MAX && !is_json {
+            self.actions.push_back(Action::CloseLink { slot: slot_id });
         }
         if is_json && !slot.no_json {
             slot.no_json = true;

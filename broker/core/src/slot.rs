@@ -10,6 +10,10 @@ use crate::{NestId, SlotId, WorkerId};
 use muster_proto::id::CallId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// How long an unreadable or forged answer counts against a slot.
+pub(crate) const STRIKES_WINDOW: Duration = Duration::from_secs(60);
 
 /// A worker that introduced itself.
 #[derive(Debug)]
@@ -81,7 +85,7 @@ pub(crate) struct Slot {
     pub failures: u64,
     /// Service time given, in microseconds.
     pub service_us: u64,
-    /// Unreadable answers since `struck`.
+    /// Unreadable or forged answers since `struck`.
     pub strikes: u32,
     /// The first of them that still counts.
     pub struck: MonoTime,
@@ -142,6 +146,15 @@ impl DispatchedState {
 }
 
 impl Slot {
+    /// Notes one more unreadable or forged answer; how many there were lately.
+    pub fn strike(&mut self, now: MonoTime) -> u32 {
+        if self.strikes == 0 || now.since(self.struck) > STRIKES_WINDOW {
+            (self.strikes, self.struck) = (0, now);
+        }
+        self.strikes += 1;
+        self.strikes
+    }
+
     /// Whether nothing runs or waits on it and it can be given a call.
     #[inline]
     pub fn is_idle(&self) -> bool {

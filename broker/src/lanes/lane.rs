@@ -102,8 +102,13 @@ impl Lane {
     }
 
     /// A message of the worker, as an event: `[dispatch id]["" ][reply…]`.
-    pub(super) fn reply(&mut self, slot: SlotId, frames: &mut Vec<Frame>) -> Option<CoreEvent> {
-        let dispatch = DispatchId::from_bytes(frames.first()?)?;
+    pub(super) fn reply(&mut self, slot: SlotId, frames: &mut Vec<Frame>) -> CoreEvent {
+        let fence = frames
+            .first()
+            .and_then(|frame| DispatchId::from_bytes(frame));
+        let Some(dispatch) = fence else {
+            return Event::Unreadable { slot };
+        };
         let is_enveloped = frames.len() >= 3 && frames[1].is_empty();
         let mut parts = frames.drain(..).skip(2);
         let body = parts.next().unwrap_or_default();
@@ -122,13 +127,13 @@ impl Lane {
             _ => Form::Raw,
         };
         let reply = Reply::frame(body, form, attachments);
-        Some(Event::Replied {
+        Event::Replied {
             slot,
             dispatch,
             service: None,
             verdict,
             reply,
-        })
+        }
     }
 }
 

@@ -102,7 +102,8 @@ impl Server {
             }
             Action::OpenSlot { worker, nest } => self.workers.open_slot(worker, nest),
             Action::CloseSlot { slot } => self.workers.close_slot(slot),
-            Action::CloseLane { slot } => self.lanes.close(slot),
+            Action::CloseLink { slot } if Lanes::has_slot(slot) => self.lanes.close(slot),
+            Action::CloseLink { slot } => self.workers.close_link(slot),
             Action::ForgetWorker { worker } => {
                 info!("worker={}: silent for too long, lost", worker.0);
                 self.workers.forget(worker);

@@ -56,6 +56,27 @@ fn answers_that_hold_no_dispatch_are_dropped() {
 }
 
 #[test]
+fn three_forged_answers_cost_a_slot_its_link_and_late_ones_do_not() {
+    let mut story = Story::pool(config(), &[1, 1], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    // Of a call that another slot holds, of an attempt and of a call that never were.
+    story.reply(21, 1, 1, 10).reply(21, 1, 2, 10).says(&[]);
+    story.reply(21, 7, 1, 10).says(&["close s21"]);
+    // It is told once, and the call is still the other's.
+    story.reply(21, 1, 1, 10).says(&[]);
+    story.slot_gone(11).says(&["run c1.2 s21#1"]);
+    for _ in 0..5 {
+        // Of the attempt before, and of a call that has ended.
+        story.reply(21, 1, 1, 10);
+    }
+    story.reply(21, 1, 2, 10).says(&["k1 c1 =1"]);
+    for _ in 0..5 {
+        story.reply(21, 1, 2, 10);
+    }
+    story.says(&[]);
+}
+
+#[test]
 fn the_answer_of_a_lost_attempt_is_dropped() {
     let mut story = Story::pool(config(), &[1, 1], &["m"]);
     story.submit(1, call("m")).says(&["run c1.1 s11#1"]);

@@ -321,3 +321,20 @@ fn unreadable_answers_that_are_far_apart_close_no_lane() {
     }
     assert!(!story.lines().iter().any(|line| line == "close s11"));
 }
+
+#[test]
+fn what_is_no_answer_at_all_counts_against_a_lane_for_a_minute() {
+    let mut story = lanes(1);
+    let slot = SlotId(11);
+    for _ in 0..3 {
+        story
+            .tell(Event::Unreadable { slot })
+            .tell(Event::Unreadable { slot })
+            .wait_ms(61_000);
+    }
+    story.says(&[]);
+    for _ in 0..4 {
+        story.tell(Event::Unreadable { slot });
+    }
+    story.says(&["close s11"]);
+}

@@ -379,7 +379,7 @@ fn line(action: &Action<Body, Value>) -> String {
             format!("open w{} for {}.{}", worker.0, nest.call, nest.attempt)
         }
         Action::CloseSlot { slot } => format!("close nest s{}", slot.0),
-        Action::CloseLane { slot } => format!("close s{}", slot.0),
+        Action::CloseLink { slot } => format!("close s{}", slot.0),
         Action::ForgetWorker { worker } => format!("forget w{}", worker.0),
         Action::Note(note) => format!("note {note:?}"),
         Action::Drained => "drained".into(),

@@ -242,7 +242,7 @@ impl Shadow {
             }
             // Nobody opens any.
             Action::OpenSlot { .. } | Action::CloseSlot { .. } => {}
-            Action::CloseLane { .. } => {}
+            Action::CloseLink { .. } => {}
             Action::ForgetWorker { worker } => {
                 for lost in self.places.worker_gone(*worker) {
                     self.left_slot(lost, false);
