@@ -1,7 +1,9 @@
 //! `POST /RPC2`: XML-RPC, for the whole pool.
 
+mod document;
 mod fault;
 mod read;
+mod scalar;
 mod write;
 
 use crate::asking::Asking;
