@@ -58,28 +58,40 @@ pub fn own(request: &Request, answer: &Result<String, RpcError>) -> Vec<u8> {
     }
 }
 
+/// The code of a call that ended without an answer of its function.
+pub fn code_of(failure: &Failure) -> Code {
+    match failure {
+        Failure::MethodNotFound { .. } => Code::MethodNotFound,
+        Failure::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+        Failure::WorkerLost { .. } => Code::WorkerLost,
+        Failure::Overloaded { .. } => Code::Overloaded,
+        Failure::Cancelled { .. } => Code::Cancelled,
+        Failure::Draining => Code::Draining,
+        Failure::BadReply { .. } => Code::BadReply,
+    }
+}
+
 /// The error object for a call that ended without an answer of its function.
 pub fn error_of(failure: &Failure, clock: &Clock) -> RpcError {
+    let error = RpcError::new(code_of(failure));
     match failure {
         Failure::MethodNotFound { no_workers: true } => {
-            RpcError::new(Code::MethodNotFound).data(&json!({"reason": "no workers"}))
+            error.data(&json!({"reason": "no workers"}))
         }
-        Failure::MethodNotFound { no_workers: false } => RpcError::new(Code::MethodNotFound),
+        Failure::MethodNotFound { no_workers: false } => error,
         Failure::DeadlineExceeded { was_running } => {
             let state = if *was_running { "running" } else { "queued" };
-            RpcError::new(Code::DeadlineExceeded)
+            error
                 .message(format!("the deadline passed while the call was {state}"))
                 .data(&json!({"state": state}))
         }
         Failure::WorkerLost { attempts } => worker_lost(attempts, clock),
         Failure::Overloaded { limit, max } => RpcError::overloaded(limit, *max),
-        Failure::Cancelled { by } => RpcError::new(Code::Cancelled)
+        Failure::Cancelled { by } => error
             .message(format!("cancelled: {by}"))
             .data(&json!({"by": by})),
-        Failure::Draining => {
-            RpcError::new(Code::Draining).message("the broker is going away and takes no calls")
-        }
-        Failure::BadReply { worker } => RpcError::new(Code::BadReply)
+        Failure::Draining => error.message("the broker is going away and takes no calls"),
+        Failure::BadReply { worker } => error
             .message("what the worker sent can't be read as an answer")
             .data(&json!({"worker": worker})),
     }
@@ -93,9 +105,12 @@ fn worker_lost(attempts: &[Attempt], clock: &Clock) -> RpcError {
     let last = attempts.last().map_or_else(String::new, |attempt| {
         format!(", the last of them {} ({})", attempt.slot, how(attempt))
     });
-    let times = attempts.len();
+    let times = match attempts.len() {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
     RpcError::new(Code::WorkerLost)
-        .message(format!("lost with its worker {times} time(s){last}"))
+        .message(format!("lost with its worker {times}{last}"))
         .data(&json!({"attempts": list}))
 }
 

@@ -12,6 +12,7 @@ use crate::introspect::Local;
 use crate::keyring::Keyring;
 use crate::reply::Reply;
 use crate::request::{Kind, Request};
+use crate::tally::Tally;
 use client::ClientLink;
 use log::debug;
 use message::Message;
@@ -93,6 +94,7 @@ pub struct Frontend {
     reply: Vec<Frame>,
     /// Replies dropped because their client does not read.
     pub dropped: u64,
+    tally: Tally,
 }
 
 impl Frontend {
@@ -117,6 +119,7 @@ impl Frontend {
             unsent_of: Vec::new(),
             reply: Vec::with_capacity(8),
             dropped: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -156,6 +159,7 @@ impl Frontend {
         if frames.len() == 2 && self.disconnect.matches(&frames[1]) {
             return self.client_gone(&frames[0]);
         }
+        self.tally.receive(frames);
         let client = self.client_of(&frames[0]);
         let envelope = match envelope::split(frames) {
             Ok(envelope) => envelope,

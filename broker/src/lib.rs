@@ -26,6 +26,7 @@ pub mod room;
 pub mod server;
 pub mod splice;
 pub mod streamed;
+pub mod tally;
 pub mod workers;
 pub mod zap;
 mod zmtp;

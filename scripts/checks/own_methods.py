@@ -34,8 +34,8 @@ def differences(where, example, actual):
             yield f"{where}.{name} is documented and not there"
         for name in sorted(actual.keys() - example.keys()):
             yield f"{where}.{name} is there and not documented"
-        # A method's parameters are described under "Registering".
-        for name in (example.keys() & actual.keys()) - {"params"}:
+        # A method's parameters are described under "Registering"; errors are named by their codes.
+        for name in (example.keys() & actual.keys()) - {"params", "errors"}:
             yield from differences(f"{where}.{name}", example[name], actual[name])
     elif isinstance(example, list) and isinstance(actual, list):
         if example and not actual:

@@ -83,7 +83,7 @@ impl Desk for Front<'_> {
             Local::ListMethods => Ok(self.list_methods()),
             Local::MethodSignature => self.signature(&read_params(params, names)?),
             Local::MethodHelp => self.help(&read_params(params, names)?),
-            Local::Status => Ok(self.status()),
+            Local::Status => Ok(self.status(&asker)),
             Local::Workers => Ok(self.workers_json()),
             Local::Methods => Ok(self.methods_json()),
             Local::Endpoints => Ok(self.endpoints(&asker)),

@@ -7,9 +7,11 @@ use muster_proto::connection::Connection;
 use serde_json::{Value, json};
 
 impl Front<'_> {
-    pub(super) fn status(&self) -> Value {
+    pub(super) fn status(&self, asker: &Asker<'_>) -> Value {
         let status = self.core.status();
         let totals = status.totals;
+        let tally = asker.tally();
+        let (bytes_in, bytes_out) = tally.bytes();
         let count = |state: SlotState| status.slots[state as usize];
         let local = &self.about.local;
         json!({
@@ -54,6 +56,8 @@ impl Front<'_> {
                 "reattached": totals.reattached,
                 "replies_dropped": self.replies_dropped,
             },
+            "errors": tally.errors_json(),
+            "bytes": {"in": bytes_in, "out": bytes_out},
             "methods": status.methods,
         })
     }

@@ -4,7 +4,7 @@ use super::{Frontend, RawErrors};
 use crate::answer;
 use crate::clock::Clock;
 use crate::reply::Reply;
-use crate::request::{Kind, Request};
+use crate::request::{Extra, Kind, Request};
 use crate::streamed::Streamed;
 use log::warn;
 use muster_core::{ClientId, MonoTime, Outcome, Pushed};
@@ -25,6 +25,7 @@ impl Frontend {
             && self.config.raw_errors == RawErrors::Silent
             && matches!(outcome, Outcome::Failed(_));
         if !is_silent {
+            self.tally.end(outcome);
             self.put(client, request, |frames| {
                 answer::compose(request, outcome, clock, frames);
             });
@@ -39,6 +40,19 @@ impl Frontend {
         items: &[(Request, Option<Outcome<Reply>>)],
         clock: &Clock,
     ) {
+        for (request, outcome) in items {
+            match (outcome, request.extra()) {
+                (Some(outcome), _) => self.tally.end(outcome),
+                (
+                    None,
+                    Some(Extra {
+                        answer: Some(answer),
+                        ..
+                    }),
+                ) => self.tally.answer(answer),
+                (None, _) => {}
+            }
+        }
         match answer::compose_batch(envelope, items, clock) {
             Some(body) => self.put(client, envelope, |frames| frames.push(body.into())),
             None => self.acknowledge(client, envelope),
@@ -63,6 +77,7 @@ impl Frontend {
         if is_notification {
             self.acknowledge(client, request);
         } else {
+            self.tally.answer(answer);
             self.put(client, request, |frames| {
                 frames.push(answer::own(request, answer).into());
             });
@@ -88,6 +103,7 @@ impl Frontend {
         self.unsent.push(Frame::from(&link.routing[..]));
         request.push_path(&mut self.unsent);
         body(&mut self.unsent);
+        self.tally.send(&self.unsent[before..]);
         self.unsent_of.push((client, self.unsent.len() - before));
     }
 

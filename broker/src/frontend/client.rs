@@ -2,6 +2,7 @@
 
 use super::{Frontend, Incoming};
 use crate::keyring::Key;
+use crate::tally::Tally;
 use log::debug;
 use muster_core::{ClientId, Event};
 use muster_proto::code::Code;
@@ -54,6 +55,11 @@ impl Asker<'_> {
     /// Its user: the public key it came with; "" without keys.
     pub fn user(&self) -> &str {
         self.frontend.user_of(self.client)
+    }
+
+    /// What went through the door it came by.
+    pub fn tally(&self) -> &Tally {
+        &self.frontend.tally
     }
 
     /// Whether it may do what concerns others. Without keys everybody who can connect may.

@@ -210,16 +210,27 @@ fn write_status(status: &Status, out: &mut Exposition) {
             out.lone_counter(name, help, value);
         }
     }
-    if !status.errors.is_empty() {
-        out.counter("muster_errors_total", "Error replies, by code.");
-        for (code, errors) in &status.errors {
-            out.value(&[("code", code)], errors);
-        }
+    out.counter(
+        "muster_errors_total",
+        "Error answers that clients were given, by code.",
+    );
+    for (code, errors) in &status.errors {
+        out.value(&[("code", code)], errors);
     }
-    if !status.bytes.is_empty() {
-        out.counter("muster_bytes_total", "Bytes of messages, by direction.");
-        for (direction, bytes) in &status.bytes {
-            out.value(&[("direction", direction)], bytes);
+    for (direction, name, help) in [
+        (
+            "in",
+            "muster_received_bytes_total",
+            "Bytes of clients' messages.",
+        ),
+        (
+            "out",
+            "muster_sent_bytes_total",
+            "Bytes of what clients were sent.",
+        ),
+    ] {
+        if let Some(bytes) = status.bytes.get(direction) {
+            out.lone_counter(name, help, bytes);
         }
     }
 }
@@ -314,7 +325,7 @@ mod tests {
             r#"muster_calls_total{outcome="succeeded"} 9"#,
             "muster_retries_total 1",
             r#"muster_errors_total{code="-32000"} 4"#,
-            r#"muster_bytes_total{direction="in"} 10"#,
+            "muster_received_bytes_total 10",
             r#"muster_call_duration_seconds_bucket{method="m",le="1"} 2"#,
             r#"muster_call_duration_seconds_bucket{method="m",le="+Inf"} 3"#,
         ] {
