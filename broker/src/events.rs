@@ -188,7 +188,7 @@ fn event_of(note: &Note, core: &Core<Request, Reply>, clock: &Clock) -> (&'stati
                 _ => "call.failed",
             };
             let call = call.map(|call| call.to_string());
-            let method = target.as_ref().and_then(|target| method_of(target));
+            let method = method_of(target);
             (
                 name,
                 json!({"call": call, "method": method, "error": error}),

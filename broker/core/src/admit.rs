@@ -66,7 +66,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 if held.state == CallState::Queued && grows > room {
                     let (limit, max) = ("queued_bytes", self.config.queued_bytes_max);
                     let failure = Failure::Overloaded { limit, max };
-                    self.refuse(client, call.request, Origin::Single, failure);
+                    self.refuse(client, call, Origin::Single, failure);
                     return None;
                 }
                 self.totals.reattached += 1;
@@ -97,7 +97,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             nested.and_then(|nested| self.admissible(client, &new).map(|class| (class, nested)));
         let (class, nested) = match admissible {
             Ok(admissible) => admissible,
-            Err(failure) => return self.refuse(client, new.request, origin, failure),
+            Err(failure) => return self.refuse(client, new, origin, failure),
         };
         let timeout = new
             .timeout
@@ -268,11 +268,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         }
     }
 
-    fn refuse(&mut self, client: ClientId, request: Q, origin: Origin, failure: Failure) {
+    fn refuse(&mut self, client: ClientId, call: NewCall<Q>, origin: Origin, failure: Failure) {
+        let NewCall {
+            target, request, ..
+        } = call;
         self.totals.count_failure(&failure);
         self.note(|_| Note::Failed {
             call: None,
-            target: None,
+            target: Rc::new(target),
             failure: failure.clone(),
         });
         match origin {

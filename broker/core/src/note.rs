@@ -60,10 +60,10 @@ pub enum Note {
     },
     /// A call ended otherwise, or was not taken on (then it has no id).
     Failed {
-        /// Which.
+        /// Which, if it was taken on.
         call: Option<CallId>,
-        /// Whom it was for, if it was taken on.
-        target: Option<Rc<Target>>,
+        /// Whom it was for.
+        target: Rc<Target>,
         /// Why.
         failure: Failure,
     },

@@ -290,7 +290,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 let failure = failure.clone();
                 Note::Failed {
                     call: Some(id),
-                    target: Some(target),
+                    target,
                     failure,
                 }
             }
