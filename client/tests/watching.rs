@@ -223,6 +223,77 @@ fn events_are_told_in_order_and_traces_put_them_together() {
 }
 
 #[test]
+fn one_call_is_followed_until_it_ends() {
+    let mut cluster = Cluster::start();
+    let id = cluster.park("--running");
+    let waiting = cluster.park("--queued");
+    let mut trace = cluster.spawn("muster", &["trace", &waiting, "--json"]);
+    let mut tell = || {
+        let mut line = String::new();
+        trace.read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+    let state = tell();
+    assert_eq!(
+        (&state["id"], &state["state"]),
+        (&waiting.as_str().into(), &"queued".into())
+    );
+    // The one in front of it goes, so it is its turn; then it goes, too.
+    cluster.ok(&["cancel", &id]);
+    let event = tell();
+    assert_eq!(
+        (&event["event"], &event["slot"]),
+        (&"call.dispatched".into(), &"w.1".into())
+    );
+    cluster.ok(&["cancel", &waiting]);
+    let event = tell();
+    assert_eq!(
+        (&event["event"], &event["error"]["code"]),
+        (&"call.cancelled".into(), &(-32004).into())
+    );
+    let mut trace = cluster.children.pop().unwrap();
+    assert_eq!(trace.wait().unwrap().code(), Some(1));
+    // Of one that has ended there is nothing to wait for.
+    let ended = cluster.run(&["trace", &id, "--json"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(told["error"]["code"], -32004);
+}
+
+#[test]
+fn a_filter_lets_events_of_some_names_through() {
+    let mut cluster = Cluster::start();
+    let args = ["events", "--json", "-n", "2", "--filter", "worker."];
+    let mut events = cluster.spawn("muster", &args);
+    let reader = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        for _ in 0..2 {
+            let mut line = String::new();
+            events.read_line(&mut line).unwrap();
+            lines.push(serde_json::from_str::<Value>(&line).unwrap());
+        }
+        lines
+    });
+    let mut turn = 0;
+    wait_until("two events of workers", || {
+        turn += 1;
+        let name = format!("guest-{turn}");
+        cluster.ok(&["call", "sleep", "0"]);
+        cluster.spawn("muster-worker", &["-n", "1", "--name", &name]);
+        cluster.ok(&["wait", "--slots", "2", "--timeout", "60"]);
+        cluster.ok(&["drain", &name]);
+        wait_until("the guest to leave", || {
+            cluster.json(&["workers"]).len() == 1
+        });
+        reader.is_finished()
+    });
+    for event in reader.join().unwrap() {
+        let name = event["event"].as_str().unwrap();
+        assert!(name.starts_with("worker."), "{event}");
+    }
+}
+
+#[test]
 fn without_the_events_door_the_status_tells_what_it_can() {
     let mut cluster = Cluster::start();
     let args = [
@@ -392,7 +463,7 @@ fn top_is_watched_sorted_resized_and_used_in_a_terminal() {
     screen.shows(&format!("cancel {call}? y/n"));
     screen.press("y");
     screen.shows(&format!("{call} is cancelled"));
-    screen.shows("-32004");
+    screen.shows("Cancelled");
     screen.press("d");
     screen.shows("let w finish and leave? y/n");
     screen.press("n");

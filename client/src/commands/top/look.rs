@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the broker may take to answer before it counts as away.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,6 +16,8 @@ const FAILURES: usize = 50;
 /// What the broker told.
 pub struct Look {
     at: Instant,
+    /// By the wall clock, in milliseconds since 1970.
+    pub taken_ms: u64,
     pub status: Status,
     pub workers: Vec<Worker>,
     pub methods: Vec<Method>,
@@ -118,6 +120,7 @@ impl Look {
         let running: Vec<Running> = read(answers)?;
         Ok(Look {
             at: Instant::now(),
+            taken_ms: wall_ms(),
             status,
             workers,
             methods,
@@ -152,6 +155,11 @@ impl Look {
             .map(|end| self.calls(end))
             .sum()
     }
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What happened between two looks.
@@ -314,6 +322,7 @@ pub(super) mod tests {
         };
         Look {
             at,
+            taken_ms: 3_723_000 + 42_000,
             status: Status {
                 name: "lab".into(),
                 host: "atlas".into(),

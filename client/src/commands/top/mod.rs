@@ -1,6 +1,9 @@
 //! `muster top`: the cluster, live, in a terminal.
 
 mod look;
+mod pane;
+mod rows;
+mod text;
 mod view;
 
 use super::{CommandResult, Failure, ask, connect, connect_patiently, on_interrupt};
@@ -9,6 +12,7 @@ use crate::output::{Output, clean};
 use look::{Look, Since};
 use muster_client::Client;
 use muster_proto::exit::Exit;
+use pane::Pane;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -20,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
-use view::{Pane, View};
+use view::View;
 
 /// How long keys are waited for between two looks at whether there is news.
 const KEY_PAUSE: Duration = Duration::from_millis(50);
@@ -221,8 +225,7 @@ impl Top {
             return is_control && key.code == KeyCode::Char('c');
         }
         self.view.message = None;
-        let columns = self.view.columns();
-        let list = &mut self.view.lists[self.view.pane as usize];
+        let list = self.view.list();
         let at = list.table.selected().unwrap_or(0);
         match key.code {
             KeyCode::Char('c') if is_control => return true,
@@ -237,7 +240,7 @@ impl Top {
             KeyCode::PageDown => list.table.select(Some(at + 10)),
             KeyCode::Home => list.table.select(Some(0)),
             KeyCode::End => list.table.select(Some(usize::MAX - 1)),
-            KeyCode::Char('s') => list.sort = (list.sort + 1) % columns,
+            KeyCode::Char('s') => self.view.sort_by_next(),
             KeyCode::Char('r') => list.is_reversed = !list.is_reversed,
             KeyCode::Char('p') => self.view.is_paused = !self.view.is_paused,
             KeyCode::Char('d') => self.ask_to_drain(),

@@ -1,79 +1,50 @@
 //! What `muster top` draws.
 
-use super::look::{Look, Quantiles, Since};
+use super::look::{Look, Since};
+use super::pane::{Pane, Width};
+use super::rows::{self, Entry};
+use super::text::{rate, time};
 use crate::output::{clean, duration_text};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 
-/// The lists, in the order of the tab key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pane {
-    Methods,
-    Slots,
-    Failures,
-}
+/// A list has a title and a header above its rows.
+const LIST_HEAD: u16 = 2;
+/// In less room than this for all lists, the chosen one has it all.
+const ROOM_FOR_ALL: u16 = 12;
+/// Narrower windows have less space between columns.
+const NARROW: u16 = 60;
 
-impl Pane {
-    pub const ALL: [Pane; 3] = [Pane::Methods, Pane::Slots, Pane::Failures];
-
-    fn header(self) -> &'static [&'static str] {
-        match self {
-            Pane::Methods => &[
-                "METHOD", "CALLS/s", "P50", "P95", "P99", "QUEUED", "SLOTS", "CALLS", "FAILURES",
-            ],
-            Pane::Slots => &[
-                "SLOT", "STATE", "LOAD", "CALLS/s", "CALLS", "FAILURES", "CALL", "METHOD", "FOR",
-            ],
-            Pane::Failures => &["WHEN", "CALL", "METHOD", "SLOT", "CODE", "ERROR"],
-        }
-    }
-
-    fn widths(self) -> &'static [Constraint] {
-        use Constraint::{Length, Min};
-        match self {
-            Pane::Methods => &[
-                Min(14),
-                Length(10),
-                Length(9),
-                Length(9),
-                Length(9),
-                Length(9),
-                Length(6),
-                Length(10),
-                Length(9),
-            ],
-            Pane::Slots => &[
-                Min(14),
-                Length(9),
-                Length(11),
-                Length(9),
-                Length(9),
-                Length(9),
-                Length(9),
-                Min(14),
-                Length(11),
-            ],
-            Pane::Failures => &[Length(9), Length(9), Min(14), Min(14), Length(7), Min(20)],
-        }
-    }
-}
+/// The keys, the most wanted first; shown are those that fit.
+const KEYS: [(&str, &str); 8] = [
+    ("q", "quit"),
+    ("Tab", "next list"),
+    ("d", "drain"),
+    ("c", "cancel"),
+    ("s", "sort"),
+    ("r", "reverse"),
+    ("p", "pause"),
+    ("↑↓", "row"),
+];
 
 /// How one list is looked at.
 #[derive(Default)]
 pub struct ListState {
     pub table: TableState,
-    pub sort: usize,
+    sort: usize,
     pub is_reversed: bool,
+    /// The columns that were drawn last.
+    shown: Vec<usize>,
 }
 
 /// What is on the screen besides the figures.
 pub struct View {
     pub has_color: bool,
     pub pane: Pane,
-    pub lists: [ListState; 3],
+    lists: [ListState; 3],
     /// A question that waits for `y`, or what the last key led to.
     pub message: Option<String>,
     pub is_paused: bool,
@@ -81,177 +52,34 @@ pub struct View {
     pub away: Option<String>,
 }
 
-/// One row: what it is about, its cells and what it is sorted by.
-pub struct Entry {
-    pub key: String,
-    cells: Vec<String>,
-    sort: Vec<Sort>,
-    color: Option<Color>,
-}
-
-#[derive(PartialEq, PartialOrd)]
-enum Sort {
-    Number(f64),
-    Text(String),
-}
-
 impl View {
     pub fn new(has_color: bool) -> Self {
+        // Methods by their rate: of many most rest.
+        let methods = ListState {
+            sort: 1,
+            ..ListState::default()
+        };
         View {
             has_color,
             pane: Pane::Slots,
-            // Methods by their rate: of many most rest.
-            lists: [
-                ListState {
-                    sort: 1,
-                    ..ListState::default()
-                },
-                ListState::default(),
-                ListState::default(),
-            ],
+            lists: [methods, ListState::default(), ListState::default()],
             message: None,
             is_paused: false,
             away: None,
         }
     }
 
-    /// Draws all of it.
-    pub fn draw(&mut self, frame: &mut Frame<'_>, look: Option<&Look>, since: &Since) {
-        let areas = Layout::vertical([
-            Constraint::Length(3),
-            Constraint::Fill(1),
-            Constraint::Length(1),
-        ]);
-        let [head, body, foot] = areas.areas(frame.area());
-        frame.render_widget(Paragraph::new(self.head(look, since)), head);
-        if let Some(look) = look {
-            let heights = heights(body.height, look);
-            let places = Layout::vertical(heights.map(Constraint::Length)).split(body);
-            for (pane, place) in Pane::ALL.into_iter().zip(places.iter()) {
-                self.list(frame, *place, pane, look, since);
-            }
-        }
-        let keys =
-            "q quit  Tab list  ↑↓ row  s sort  r reverse  d drain worker  c cancel call  p pause";
-        let text = self.message.clone().unwrap_or_else(|| keys.into());
-        let style = match self.message {
-            Some(_) => Style::new().add_modifier(Modifier::BOLD),
-            None => self.color(Color::DarkGray),
-        };
-        frame.render_widget(Paragraph::new(Line::styled(text, style)), foot);
+    /// The list that the keys are for.
+    pub fn list(&mut self) -> &mut ListState {
+        &mut self.lists[self.pane as usize]
     }
 
-    fn color(&self, color: Color) -> Style {
-        match self.has_color {
-            true => Style::new().fg(color),
-            false => Style::new(),
-        }
-    }
-
-    fn head(&self, look: Option<&Look>, since: &Since) -> Vec<Line<'static>> {
-        let bold = Style::new().add_modifier(Modifier::BOLD);
-        let state = match (&self.away, self.is_paused) {
-            (Some(reason), _) => {
-                Span::styled(format!("  {}", clean(reason)), self.color(Color::Red))
-            }
-            (None, true) => Span::styled("  paused", self.color(Color::Yellow)),
-            (None, false) => Span::styled("  live", self.color(Color::Green)),
-        };
-        let Some(look) = look else {
-            return vec![Line::from(vec![Span::styled("muster top", bold), state])];
-        };
-        let status = &look.status;
-        let draining = if status.draining { ", draining" } else { "" };
-        let about = format!(
-            "  {} on {}, {}, up {}{draining}",
-            clean(&status.name),
-            clean(&status.host),
-            clean(&status.version),
-            duration_text(status.uptime_s)
-        );
-        let rates = format!(
-            "calls/s {}   failed/s {}   latency p50 {}  p95 {}  p99 {}",
-            since.rate.map_or("-".into(), rate),
-            since.failed_rate.map_or("-".into(), rate),
-            time(since.latency.p50),
-            time(since.latency.p95),
-            time(since.latency.p99),
-        );
-        let counts = format!(
-            "queued {}   running {}   slots {} of {} busy   workers {}   clients {}   failed {}   retried {}   shed {}",
-            look.calls("queued"),
-            look.calls("running"),
-            look.slots("busy"),
-            look.slots("total"),
-            look.workers.len(),
-            status.clients,
-            look.calls("failed") + look.calls("expired") + look.calls("lost"),
-            look.calls("retried"),
-            look.calls("shed"),
-        );
-        vec![
-            Line::from(vec![
-                Span::styled("muster top", bold),
-                Span::raw(about),
-                state,
-            ]),
-            Line::styled(rates, bold),
-            Line::raw(counts),
-        ]
-    }
-
-    fn list(&mut self, frame: &mut Frame<'_>, area: Rect, pane: Pane, look: &Look, since: &Since) {
-        let entries = self.entries(pane, look, since);
-        let state = &self.lists[pane as usize];
-        let sorted = |at: usize| match (at == state.sort, state.is_reversed) {
-            (true, false) => "▾",
-            (true, true) => "▴",
-            (false, _) => "",
-        };
-        let head = pane.header().iter().enumerate();
-        let head = head.map(|(at, name)| Cell::from(format!("{name}{}", sorted(at))));
-        let is_chosen = self.pane == pane;
-        let style = Style::new().add_modifier(match is_chosen {
-            true => Modifier::BOLD | Modifier::UNDERLINED,
-            false => Modifier::BOLD,
-        });
-        let rows = entries.iter().map(|entry| {
-            let style = entry.color.map_or(Style::new(), |color| self.color(color));
-            Row::new(entry.cells.iter().map(String::as_str)).style(style)
-        });
-        let chosen = match is_chosen {
-            true => Style::new().add_modifier(Modifier::REVERSED),
-            false => Style::new(),
-        };
-        let table = Table::new(rows, pane.widths())
-            .header(Row::new(head).style(style))
-            .row_highlight_style(chosen);
-        let table_state = &mut self.lists[pane as usize].table;
-        let last = entries.len().checked_sub(1);
-        let at = table_state.selected().unwrap_or(0);
-        table_state.select(last.map(|last| at.min(last)));
-        frame.render_stateful_widget(table, area, table_state);
-    }
-
-    /// The rows of a list as it is sorted.
-    pub fn entries(&self, pane: Pane, look: &Look, since: &Since) -> Vec<Entry> {
-        let mut entries = match pane {
-            Pane::Methods => methods(look, since),
-            Pane::Slots => slots(look, since),
-            Pane::Failures => failures(look),
-        };
-        let ListState {
-            sort, is_reversed, ..
-        } = &self.lists[pane as usize];
-        entries.sort_by(|a, b| {
-            // Of numbers the largest first, of names the first.
-            let order = match (&a.sort[*sort], &b.sort[*sort]) {
-                (Sort::Number(a), Sort::Number(b)) => b.total_cmp(a),
-                (a, b) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
-            };
-            if *is_reversed { order.reverse() } else { order }
-        });
-        entries
+    /// Sorts the chosen list by the next of the columns on the screen.
+    pub fn sort_by_next(&mut self) {
+        let list = self.list();
+        let at = list.shown.iter().position(|column| *column == list.sort);
+        let next = at.map_or(0, |at| at + 1);
+        list.sort = *list.shown.get(next).or(list.shown.first()).unwrap_or(&0);
     }
 
     /// What the chosen row is about.
@@ -261,162 +89,279 @@ impl View {
         entries.nth(at).map(|entry| entry.key)
     }
 
-    pub fn columns(&self) -> usize {
-        self.pane.header().len()
+    /// Draws all of it.
+    pub fn draw(&mut self, frame: &mut Frame<'_>, look: Option<&Look>, since: &Since) {
+        let areas = Layout::vertical([
+            // The fourth line is empty.
+            Constraint::Length(if frame.area().height < 20 { 3 } else { 4 }),
+            Constraint::Fill(1),
+            Constraint::Length(1),
+        ]);
+        let [head, body, foot] = areas.areas(frame.area());
+        self.draw_head(frame, head, look, since);
+        if let Some(look) = look {
+            let heights = self.heights(body.height, look);
+            let places = Layout::vertical(heights.map(Constraint::Length)).split(body);
+            for (pane, place) in Pane::ALL.into_iter().zip(places.iter()) {
+                if place.height > 0 {
+                    self.draw_list(frame, *place, pane, look, since);
+                }
+            }
+        }
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let line = match &self.message {
+            Some(message) => Line::styled(message.clone(), bold),
+            None => self.fitting(foot.width, 2, KEYS, |key, does| {
+                vec![
+                    Span::styled(key.to_owned(), bold),
+                    self.quiet(format!(" {does}")),
+                ]
+            }),
+        };
+        frame.render_widget(Paragraph::new(line), foot);
+    }
+
+    fn draw_head(&self, frame: &mut Frame<'_>, area: Rect, look: Option<&Look>, since: &Since) {
+        let (text, color) = match (&self.away, self.is_paused) {
+            (Some(reason), _) => (clean(reason), Color::Red),
+            (None, true) => ("paused".into(), Color::Yellow),
+            (None, false) => ("live".into(), Color::Green),
+        };
+        let state = Line::styled(format!("● {text}"), self.color(color));
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let mut lines = vec![Line::styled("muster top", bold)];
+        if let Some(look) = look {
+            let status = &look.status;
+            let about = format!(
+                "  {} on {} · {} · up {}",
+                clean(&status.name),
+                clean(&status.host),
+                clean(&status.version),
+                duration_text(status.uptime_s)
+            );
+            lines[0].push_span(self.quiet(about));
+            if status.draining {
+                lines[0].push_span(Span::styled(" · draining", self.color(Color::Yellow)));
+            }
+            let figure = |label: &str, value: String| self.figure(label, value);
+            lines.push(self.fitting(area.width, 3, speed(since), figure));
+            lines.push(self.fitting(area.width, 3, counts(look), figure));
+        }
+        frame.render_widget(Paragraph::new(lines), area);
+        // On the right, over what does not matter as much.
+        let width = u16::try_from(state.width()).unwrap_or(u16::MAX);
+        let width = width.saturating_add(1).min(area.width);
+        let corner = Rect {
+            x: area.right() - width,
+            width,
+            height: area.height.min(1),
+            ..area
+        };
+        frame.render_widget(Paragraph::new(state).alignment(Alignment::Right), corner);
+    }
+
+    /// A figure is red when it is one that should be none and isn't.
+    fn figure(&self, label: &str, value: String) -> Vec<Span<'static>> {
+        let is_bad = matches!(label, "failed" | "failed/s" | "lost") && value != "0";
+        let color = if is_bad {
+            self.color(Color::Red)
+        } else {
+            Style::new()
+        };
+        vec![
+            self.quiet(format!("{label} ")),
+            Span::styled(value, color.add_modifier(Modifier::BOLD)),
+        ]
+    }
+
+    /// As many of these as the width has room for.
+    fn fitting<L, V>(
+        &self,
+        width: u16,
+        gap: usize,
+        parts: impl IntoIterator<Item = (L, V)>,
+        draw: impl Fn(L, V) -> Vec<Span<'static>>,
+    ) -> Line<'static> {
+        let mut line = Line::default();
+        for (label, value) in parts {
+            let spans = draw(label, value);
+            let gap = if line.spans.is_empty() { 0 } else { gap };
+            let more: usize = spans.iter().map(Span::width).sum();
+            if line.width() + gap + more > usize::from(width) {
+                break;
+            }
+            line.push_span(" ".repeat(gap));
+            line.extend(spans);
+        }
+        line
+    }
+
+    fn color(&self, color: Color) -> Style {
+        match self.has_color {
+            true => Style::new().fg(color),
+            false => Style::new(),
+        }
+    }
+
+    /// Text beside what matters.
+    fn quiet(&self, text: String) -> Span<'static> {
+        Span::styled(text, self.color(Color::DarkGray))
+    }
+
+    fn draw_list(
+        &mut self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        pane: Pane,
+        look: &Look,
+        since: &Since,
+    ) {
+        let entries = self.entries(pane, look, since);
+        let [title, table] =
+            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        frame.render_widget(
+            Paragraph::new(self.title(pane, &entries, title.width)),
+            title,
+        );
+        let gap = if area.width < NARROW { 1 } else { 2 };
+        let longest = |column: usize| {
+            let texts = entries.iter().map(|entry| &entry.cells[column].text);
+            texts.map(|text| Span::raw(text).width()).max().unwrap_or(0)
+        };
+        let fitting = pane.fit(area.width, gap, longest);
+        let is_chosen = self.pane == pane;
+        let rows = entries.iter().map(|entry| {
+            Row::new(fitting.iter().map(|(column, _)| {
+                let cell = &entry.cells[*column];
+                let style = cell.color.map_or(Style::new(), |color| self.color(color));
+                aligned(&cell.text, pane, *column).style(style)
+            }))
+        });
+        let list = &self.lists[pane as usize];
+        let header = fitting.iter().map(|(column, _)| {
+            let mark = match (*column == list.sort, list.is_reversed) {
+                (true, false) => "▾",
+                (true, true) => "▴",
+                (false, _) => "",
+            };
+            let name = pane.columns()[*column].name;
+            aligned(&format!("{name}{mark}"), pane, *column)
+        });
+        let widths = fitting.iter().map(|(_, cells)| Constraint::Length(*cells));
+        let mut chosen = Style::new();
+        if is_chosen {
+            chosen = chosen.add_modifier(Modifier::REVERSED);
+        }
+        let table_widget = Table::new(rows, widths)
+            .column_spacing(gap)
+            .header(Row::new(header).style(self.color(Color::DarkGray)))
+            .row_highlight_style(chosen);
+        let list = &mut self.lists[pane as usize];
+        list.shown = fitting.iter().map(|(column, _)| *column).collect();
+        let last = entries.len().checked_sub(1);
+        let at = list.table.selected().unwrap_or(0);
+        list.table.select(last.map(|last| at.min(last)));
+        frame.render_stateful_widget(table_widget, table, &mut list.table);
+    }
+
+    /// A rule with the list's name; the chosen list's stands out, in colour or not.
+    fn title(&self, pane: Pane, entries: &[Entry], width: u16) -> Line<'static> {
+        let is_chosen = self.pane == pane;
+        let mark = if is_chosen { "▸ " } else { "─ " };
+        let name = format!("{mark}{}", pane.title());
+        let count = format!(" {} ", entries.len());
+        let used = Span::raw(&name).width() + Span::raw(&count).width();
+        let rule = "─".repeat(usize::from(width).saturating_sub(used));
+        let style = match is_chosen {
+            true => self.color(Color::Cyan).add_modifier(Modifier::BOLD),
+            false => Style::new().add_modifier(Modifier::BOLD),
+        };
+        Line::from(vec![
+            Span::styled(name, style),
+            self.quiet(count),
+            self.quiet(rule),
+        ])
+    }
+
+    /// The rows of a list as it is sorted.
+    fn entries(&self, pane: Pane, look: &Look, since: &Since) -> Vec<Entry> {
+        let list = &self.lists[pane as usize];
+        rows::rows(pane, look, since, list.sort, list.is_reversed)
+    }
+
+    /// Lines for each list. When not all fit, methods and failures keep to a share and the slots get
+    /// what these do not need.
+    fn heights(&self, height: u16, look: &Look) -> [u16; 3] {
+        if height < ROOM_FOR_ALL {
+            return Pane::ALL.map(|pane| if pane == self.pane { height } else { 0 });
+        }
+        let needs = Pane::ALL.map(|pane| lines_of(pane, look));
+        if needs.iter().map(|needs| usize::from(*needs)).sum::<usize>() <= usize::from(height) {
+            return needs;
+        }
+        let [methods, slots, failures] = needs;
+        let mut methods_height = methods.min(height / 3);
+        let failures_height = failures.min(height / 4);
+        let slots_height = slots.min(height - methods_height - failures_height);
+        let left = height - methods_height - failures_height - slots_height;
+        let more = left.min(methods - methods_height);
+        methods_height += more;
+        [methods_height, slots_height, failures_height + left - more]
     }
 }
 
-/// Lines for each list: what the short ones do not need, the slots get.
-fn heights(height: u16, look: &Look) -> [u16; 3] {
-    let needs = |rows: usize| u16::try_from(rows + 2).unwrap_or(u16::MAX);
-    let methods = needs(look.methods.len()).min((height / 3).max(3));
-    let failures = needs(look.failures.len()).min((height / 4).max(3));
-    [methods, height.saturating_sub(methods + failures), failures]
+/// Figures stand on the right of their column.
+fn aligned(text: &str, pane: Pane, column: usize) -> Cell<'static> {
+    let line = Line::raw(text.to_owned());
+    Cell::from(match pane.columns()[column].width {
+        Width::Figure(_) => line.alignment(Alignment::Right),
+        Width::Word(_) | Width::Name(_) | Width::Rest(_) => line,
+    })
+}
+
+/// What a list needs to show all it has.
+fn lines_of(pane: Pane, look: &Look) -> u16 {
+    let rows = rows::count(pane, look).max(1);
+    u16::try_from(rows).unwrap_or(u16::MAX - LIST_HEAD) + LIST_HEAD
 }
 
 /// How many lines would show everything.
 pub fn height_of(look: &Look) -> usize {
-    let slots: usize = look
-        .workers
-        .iter()
-        .map(|worker| worker.slot_states.len())
-        .sum();
-    // Each list has a third and a quarter at most, so the largest decides.
-    4 + (3 * (look.methods.len() + 2))
-        .max(4 * (look.failures.len() + 2))
-        .max(3 * (slots + 2))
+    let lists = Pane::ALL.map(|pane| usize::from(lines_of(pane, look)));
+    let rest = 5;
+    rest + lists.iter().sum::<usize>().max(usize::from(ROOM_FOR_ALL))
 }
 
-fn methods(look: &Look, since: &Since) -> Vec<Entry> {
-    let entries = look.methods.iter().map(|method| {
-        let (per_second, Quantiles { p50, p95, p99 }) =
-            since.methods.get(&method.name).copied().unwrap_or_default();
-        let number = |value: u64| (value.to_string(), Sort::Number(value as f64));
-        let seconds = |value: Option<f64>| (time(value), Sort::Number(value.unwrap_or(0.0)));
-        let (cells, sort) = [
-            (clean(&method.name), Sort::Text(method.name.clone())),
-            (rate(per_second), Sort::Number(per_second)),
-            seconds(p50),
-            seconds(p95),
-            seconds(p99),
-            number(method.queued),
-            number(method.slots),
-            number(method.calls),
-            number(method.failures),
-        ]
-        .into_iter()
-        .unzip();
-        Entry {
-            key: method.name.clone(),
-            cells,
-            sort,
-            color: None,
-        }
-    });
-    entries.collect()
+/// How fast it goes, the most wanted first.
+fn speed(since: &Since) -> [(&'static str, String); 5] {
+    let per_second = |value: Option<f64>| value.map_or_else(|| "-".into(), rate);
+    [
+        ("calls/s", per_second(since.rate)),
+        ("p50", time(since.latency.p50)),
+        ("p95", time(since.latency.p95)),
+        ("p99", time(since.latency.p99)),
+        (
+            "failed/s",
+            since.failed_rate.map_or_else(|| "0".into(), rate),
+        ),
+    ]
 }
 
-fn slots(look: &Look, since: &Since) -> Vec<Entry> {
-    let slots = look.workers.iter().flat_map(|worker| &worker.slot_states);
-    let entries = slots.map(|slot| {
-        let (per_second, load) = since.slots.get(&slot.name).copied().unwrap_or_default();
-        let running = slot.call.as_ref().and_then(|call| look.running.get(call));
-        let method = running
-            .and_then(|call| call.method.as_deref())
-            .unwrap_or("");
-        let age = running.map(|call| call.age_s);
-        let number = |value: u64| (value.to_string(), Sort::Number(value as f64));
-        let text = |text: &str| (clean(text), Sort::Text(text.to_owned()));
-        let (cells, sort) = [
-            text(&slot.name),
-            text(&slot.state),
-            (bar(load), Sort::Number(load)),
-            (rate(per_second), Sort::Number(per_second)),
-            number(slot.calls),
-            number(slot.failures),
-            text(slot.call.as_deref().unwrap_or("")),
-            text(method),
-            (
-                age.map_or(String::new(), |age| time(Some(age))),
-                Sort::Number(age.unwrap_or(0.0)),
-            ),
-        ]
-        .into_iter()
-        .unzip();
-        Entry {
-            key: slot.name.clone(),
-            cells,
-            sort,
-            color: match slot.state.as_str() {
-                "busy" => Some(Color::Cyan),
-                "ready" => Some(Color::Green),
-                "starting" | "draining" => Some(Color::Yellow),
-                _ => Some(Color::Red),
-            },
-        }
-    });
-    entries.collect()
-}
-
-fn failures(look: &Look) -> Vec<Entry> {
-    let entries = look.failures.iter().map(|failed| {
-        let seconds = failed.ended_ms / 1_000;
-        let when = format!(
-            "{:02}:{:02}:{:02}",
-            seconds / 3_600 % 24,
-            seconds / 60 % 60,
-            seconds % 60
-        );
-        let code = failed.error["code"].as_i64().unwrap_or(0);
-        let message = failed.error["message"].as_str().unwrap_or(&failed.state);
-        let text = |text: &str| (clean(text), Sort::Text(text.to_owned()));
-        let (cells, sort) = [
-            (when, Sort::Number(failed.ended_ms as f64)),
-            text(&failed.id),
-            text(failed.method.as_deref().unwrap_or("(raw)")),
-            text(failed.slot.as_deref().unwrap_or("-")),
-            (code.to_string(), Sort::Number(code as f64)),
-            text(message),
-        ]
-        .into_iter()
-        .unzip();
-        Entry {
-            key: failed.id.clone(),
-            cells,
-            sort,
-            color: None,
-        }
-    });
-    entries.collect()
-}
-
-/// Five blocks and a number.
-fn bar(share: f64) -> String {
-    let full = (share * 5.0).round() as usize;
-    format!(
-        "{}{} {:>3.0}%",
-        "█".repeat(full),
-        "░".repeat(5 - full),
-        share * 100.0
-    )
-}
-
-fn rate(value: f64) -> String {
-    if value < 10.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
-    }
-}
-
-fn time(seconds: Option<f64>) -> String {
-    match seconds {
-        None => "-".into(),
-        Some(s) if s < 1e-3 => format!("{:.0} µs", s * 1e6),
-        Some(s) if s < 1e-2 => format!("{:.2} ms", s * 1e3),
-        Some(s) if s < 1.0 => format!("{:.0} ms", s * 1e3),
-        Some(s) => duration_text(s),
-    }
+/// How much there is of everything, the most wanted first.
+fn counts(look: &Look) -> [(&'static str, String); 8] {
+    let calls = |member: &str| look.calls(member).to_string();
+    let failed = look.calls("failed") + look.calls("expired") + look.calls("lost");
+    let busy = format!("{} of {} busy", look.slots("busy"), look.slots("total"));
+    [
+        ("queued", calls("queued")),
+        ("slots", busy),
+        ("failed", failed.to_string()),
+        ("running", calls("running")),
+        ("workers", look.workers.len().to_string()),
+        ("retried", calls("retried")),
+        ("shed", calls("shed")),
+        ("clients", look.status.clients.to_string()),
+    ]
 }
 
 #[cfg(test)]
@@ -458,6 +403,8 @@ mod tests {
             "slow",
             "12.0 s",
             "ValueError: no\u{fffd}[2J",
+            "CallFailed",
+            "42 s ago",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
@@ -468,6 +415,17 @@ mod tests {
         for (width, height) in [(1, 1), (20, 5), (60, 10), (300, 100)] {
             screen(&mut View::new(true), width, height);
         }
+    }
+
+    #[test]
+    fn in_a_low_window_the_chosen_list_has_all_the_room() {
+        let mut view = View::new(false);
+        let text = screen(&mut view, 40, 12);
+        assert!(text.contains("▸ Slots 2") && text.contains("w.2"), "{text}");
+        assert!(!text.contains("Methods"), "{text}");
+        view.pane = Pane::Failures;
+        let text = screen(&mut view, 40, 12);
+        assert!(text.contains("▸ Recent failures 1"), "{text}");
     }
 
     #[test]
@@ -482,8 +440,11 @@ mod tests {
         assert_eq!(first(&view), "w.2");
         for pane in Pane::ALL {
             view.pane = pane;
-            for sort in 0..view.columns() {
-                view.lists[pane as usize].sort = sort;
+            screen(&mut view, 200, 60);
+            for _ in pane.columns() {
+                let before = view.list().sort;
+                view.sort_by_next();
+                assert_ne!(view.list().sort, before);
                 assert!(!view.entries(pane, &now, &since).is_empty());
             }
         }
