@@ -126,10 +126,23 @@ fn bash_completes_commands_and_flags() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("muster.bash");
     std::fs::write(&script, ok(&["completions", "bash"])).unwrap();
+    // A cluster of three words, without a cluster.
+    let fake = folder.path().join("muster");
+    std::fs::write(
+        &fake,
+        "#!/bin/sh\ncase $1 in methods) printf 'multiply\\nis_even\\n';; workers) printf 'WORKER KIND\\nlab x\\n';; \
+         calls) printf 'CALL METHOD\\nc17 x\\n';; esac\necho \"$@\" >> $0.asked\n",
+    )
+    .unwrap();
+    let mut mode = std::fs::metadata(&fake).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+    std::fs::set_permissions(&fake, mode).unwrap();
     let complete = |words: &[&str]| {
         let last = words.len() - 1;
         let text = format!(
-            "source {}; COMP_WORDS=({}); COMP_CWORD={last}; _muster {} {} {}; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            "PATH={}:$PATH; source {}; COMP_WORDS=({}); COMP_CWORD={last}; _muster_named {} '{}' {}; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            folder.path().display(),
             script.display(),
             words.join(" "),
             words[0],
@@ -142,6 +155,35 @@ fn bash_completes_commands_and_flags() {
     };
     assert_eq!(complete(&["muster", "gat"]), "gateway\n");
     assert_eq!(complete(&["muster", "call", "--prio"]), "--priority\n");
+    assert_eq!(complete(&["muster", "call", "mul"]), "multiply\n");
+    assert_eq!(complete(&["muster", "help", "''"]), "multiply\nis_even\n");
+    assert_eq!(complete(&["muster", "map", "--to", "l"]), "lab\n");
+    assert_eq!(
+        complete(&["muster", "--cluster", "x", "explain", "c"]),
+        "c17\n"
+    );
+    let asked = std::fs::read_to_string(folder.path().join("muster.asked")).unwrap();
+    assert!(asked.ends_with("calls -q --cluster x\n"), "{asked}");
+}
+
+#[test]
+fn zsh_and_fish_read_their_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["zsh", "fish"] {
+        let script = ok(&["completions", shell]);
+        for name in ["methods", "workers", "calls"] {
+            assert!(script.contains(name), "{shell}: {name}");
+        }
+        if !is_here(shell, "zsh_and_fish_read_their_scripts") {
+            continue;
+        }
+        let file = folder.path().join(shell);
+        std::fs::write(&file, script).unwrap();
+        let read = Command::new(shell).arg("-n").arg(&file).output();
+        let read = read.unwrap();
+        let said = String::from_utf8_lossy(&read.stderr);
+        assert!(read.status.success() && said.is_empty(), "{shell}: {said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `muster completions`, `muster man`
 
-use super::{CommandResult, Failure};
+use super::{CommandResult, Failure, complete};
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::output::{self, Output};
 use crate::process::find_program;
@@ -16,7 +16,10 @@ const OTHERS: [&str; 2] = ["muster-broker", "muster-worker"];
 
 pub fn completions(args: &CompletionsArgs, out: &mut Output) -> CommandResult {
     let script = match &*args.program {
-        "muster" => manual::completions(Cli::command(), args.shell),
+        "muster" => {
+            let script = manual::completions(Cli::command(), args.shell);
+            complete::with_names(&String::from_utf8_lossy(&script), args.shell).into_bytes()
+        }
         other => {
             let shell = args.shell.to_string();
             ask(other, &[manual::COMPLETIONS, &shell])?

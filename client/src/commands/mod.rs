@@ -2,6 +2,7 @@
 
 mod call;
 mod calls;
+mod complete;
 mod control;
 pub mod detach;
 mod doctor;
