@@ -41,6 +41,13 @@ fn report(cli: &Cli, failure: &Failure) -> Exit {
     if let Failure::Client(Error::NoBroker { .. }) = failure {
         let cluster = cli.common.cluster.as_ref();
         let flag = cluster.map_or(String::new(), |name| format!(" --cluster {name}"));
+        let others = commands::live_clusters(&cli.common);
+        if !others.is_empty() {
+            let names = others.join(", ");
+            output::note(&format!(
+                "up on this machine: {names}; --cluster chooses one"
+            ));
+        }
         output::note(&format!("to start one: muster up -n 4{flag}"));
     }
     failure.exit()

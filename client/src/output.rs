@@ -157,6 +157,14 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// A number of things: `1 slot`, `2 slots`.
+pub fn counted(number: impl Into<u64>, thing: &str) -> String {
+    match number.into() {
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
+}
+
 /// A length of time for people.
 pub fn duration_text(seconds: f64) -> String {
     let whole = seconds as u64;

@@ -70,7 +70,7 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No such address.
-    #[error("--http {http}: {reason}")]
+    #[error("--http {http}: {reason}; it takes ADDRESS:PORT, such as 127.0.0.1:8080")]
     BadAddress {
         /// What was given.
         http: String,

@@ -28,13 +28,26 @@ use muster_proto::settings::{Settings, SettingsError};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What somebody who has never used it is to try.
+const START: &str = "\
+First steps:
+  muster up --detach -n 4        a broker and four slots on this machine
+  muster call multiply 5 3       one call
+  seq 100 | muster map is_even   many, spread over the slots
+  muster top                     watch them
+  muster down                    end it
+
+`muster COMMAND --help` has the flags of a command.";
+
 /// Calls on a Muster cluster, and the cluster's care.
 #[derive(Debug, Parser)]
 #[command(
     name = "muster",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = START
 )]
 pub struct Cli {
     /// What every command takes.

@@ -3,7 +3,7 @@
 use super::events::time_of_day;
 use super::{CommandResult, ask, ask_list, connect, print_list};
 use crate::cli::{CallIdArgs, CallsArgs, Common};
-use crate::output::{Output, clean};
+use crate::output::{Output, clean, counted};
 use muster_proto::exit::Exit;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -129,15 +129,15 @@ fn explanation(call: &Value) -> Vec<String> {
     if let Some(left) = seconds("retry_in_s") {
         line("retry", format!("in {left:.3} s"));
     }
-    let starts = call["dispatches"].as_u64().unwrap_or(0);
+    let starts = counted(call["dispatches"].as_u64().unwrap_or(0), "time");
     match (call["charged"].as_u64(), call["attempts_max"].as_u64()) {
         (Some(charged), Some(max)) => {
             line(
                 "attempts",
-                format!("started {starts} time(s), {charged} of {max} attempts lost"),
+                format!("started {starts}, {charged} of {max} attempts lost"),
             );
         }
-        _ => line("attempts", format!("started {starts} time(s)")),
+        _ => line("attempts", format!("started {starts}")),
     }
     for attempt in call["attempts"].as_array().into_iter().flatten() {
         let elapsed = attempt["elapsed_ms"].as_f64().unwrap_or(0.0);

@@ -2,7 +2,7 @@
 
 use super::{CommandResult, Failure, ask, connect};
 use crate::cli::{Common, DrainArgs, ReloadArgs, ScaleArgs, WorkerCommand};
-use crate::output::Output;
+use crate::output::{Output, counted};
 use muster_proto::exit::Exit;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub fn scale(common: &Common, args: &ScaleArgs, out: &mut Output) -> CommandResu
         params["worker"] = json!(worker);
     }
     let told = ask(&connect(common)?, "broker.scale", &params)?;
-    report(&told, &format!("goes to {slots} slots"), out)
+    report(&told, &format!("goes to {}", counted(slots, "slot")), out)
 }
 
 /// Has workers read their files again.

@@ -71,6 +71,14 @@ pub fn run(common: &Common, out: &mut Output) -> CommandResult {
         }
     }
     let is_well = findings.iter().all(|found| found.is_ok);
+    let misses = |name| {
+        findings
+            .iter()
+            .any(|found| found.name == name && !found.is_ok)
+    };
+    if misses("connection") && common.connection.is_none() {
+        out.note("there is no cluster of this name here: muster up -n 4 starts one, muster ls lists those that are");
+    }
     Ok(if is_well {
         Exit::Done
     } else {

@@ -199,11 +199,18 @@ fn print(event: &Value, text: &str, out: &mut Output) -> Result<(), Failure> {
     Ok(out.line(format!("{time}  {name:<15}  {}", details(event)).trim_end())?)
 }
 
+/// What an event is about comes first.
+const SUBJECTS: [&str; 3] = ["call", "method", "worker"];
+
 /// The members that are not in every event, each in a word or two.
 fn details(event: &Value) -> String {
     let mut words = Vec::new();
-    for (name, value) in event.as_object().into_iter().flatten() {
-        match (name.as_str(), value) {
+    let subjects = SUBJECTS.iter().map(|name| (*name, &event[*name]));
+    let others = event.as_object().into_iter().flatten();
+    let others = others.map(|(name, value)| (name.as_str(), value));
+    let others = others.filter(|(name, _)| !SUBJECTS.contains(name));
+    for (name, value) in subjects.chain(others) {
+        match (name, value) {
             ("event" | "seq" | "nth" | "time", _) | (_, Value::Null) => {}
             ("call" | "method" | "worker" | "what", Value::String(text)) => words.push(clean(text)),
             ("ok", Value::Bool(is_ok)) => words.push(if *is_ok { "ok" } else { "error" }.into()),

@@ -21,7 +21,7 @@ pub fn run(common: &Common, out: &mut Output) -> CommandResult {
         return Ok(Exit::Done);
     }
     if clusters.is_empty() {
-        out.note("no cluster is here");
+        out.note("no cluster is here; muster up -n 4 starts one");
         return Ok(Exit::Done);
     }
     let members = ["name", "state", "pid", "frontend"];
@@ -31,6 +31,13 @@ pub fn run(common: &Common, out: &mut Output) -> CommandResult {
         .collect();
     out.table(&["CLUSTER", "STATE", "PID", "FRONTEND"], &rows)?;
     Ok(Exit::Done)
+}
+
+/// Names of the clusters that are up, for somebody who asked for one that is not.
+pub fn live_clusters(common: &Common) -> Vec<String> {
+    let all = RuntimeDir::all(common.runtime_dir.as_deref());
+    let live = all.iter().filter(|dir| dir.is_live());
+    live.map(|dir| dir.cluster().to_owned()).collect()
 }
 
 fn describe(dir: &RuntimeDir) -> Value {

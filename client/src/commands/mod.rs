@@ -28,6 +28,7 @@ mod workers;
 use crate::cli::{Cli, Command, Common};
 use crate::joblog::JoblogError;
 use crate::output::Output;
+pub use ls::live_clusters;
 use muster_client::{Client, ClientOptions, Error};
 use muster_proto::exit::Exit;
 use serde::Serialize;

@@ -79,8 +79,11 @@ fn print(kind: &str, parts: &[Part], out: &mut Output) -> io::Result<()> {
     if kind != "worker" {
         out.line("")?;
     }
-    let rows: Vec<Vec<Value>> = parts
+    // Methods that nobody has called say nothing here.
+    let told = parts
         .iter()
+        .filter(|part| kind != "method" || part.calls > 0);
+    let rows: Vec<Vec<Value>> = told
         .map(|part| {
             let percent = share(part).map(|share| format!("{:.1} %", share * 100.0));
             vec![

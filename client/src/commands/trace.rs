@@ -9,7 +9,7 @@ use muster_proto::exit::Exit;
 use muster_proto::id::CallId;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Calls under way that are remembered; of more, the oldest are told without their beginning.
 const OPEN_MAX: usize = 100_000;
@@ -58,57 +58,54 @@ fn follow(common: &Common, id: CallId, mut events: Events, out: &mut Output) -> 
     // Asked after the subscription: what ends in between is told by one of the two.
     let mut told = ask(&client, "broker.explain", &json!({"id": name}))?;
     tell_state(&told, out)?;
+    let mut looked = Instant::now();
     loop {
         if told.get("ended_ms").is_some() {
-            return Ok(if told["error"].is_null() {
-                Exit::Done
-            } else {
-                Exit::Failed
-            });
+            return Ok(exit_of(told["error"].is_null()));
         }
         out.flush()?;
-        match next(&mut events, LOOK)? {
-            Some(event) if event["call"] == name.as_str() => {
-                let kind = event["event"].as_str().unwrap_or("");
-                if out.json {
-                    out.line(&event.to_string())?;
-                } else {
-                    let time = time_of_day(event["time"].as_f64().unwrap_or(0.0));
-                    let slot = event["slot"]
-                        .as_str()
-                        .map_or(String::new(), |slot| format!("  on {}", clean(slot)));
-                    let took = event["took_ms"]
-                        .as_f64()
-                        .map_or(String::new(), |ms| format!("  after {ms:.3} ms"));
-                    let error = event["error"]["message"]
-                        .as_str()
-                        .map_or(String::new(), |text| format!("  {}", clean(text)));
-                    out.line(&format!("{time}  {}{slot}{took}{error}", clean(kind)))?;
+        let event = next(&mut events, LOOK)?;
+        if let Some(event) = event.filter(|event| event["call"] == name.as_str()) {
+            tell_event(&event, out)?;
+            match event["event"].as_str() {
+                Some("call.answered") => return Ok(exit_of(event["ok"] == true)),
+                Some("call.failed" | "call.expired" | "call.cancelled") => {
+                    return Ok(Exit::Failed);
                 }
-                match (kind, &event["ok"]) {
-                    ("call.answered", ok) => {
-                        return Ok(if *ok == true {
-                            Exit::Done
-                        } else {
-                            Exit::Failed
-                        });
-                    }
-                    ("call.failed" | "call.expired" | "call.cancelled", _) => {
-                        return Ok(Exit::Failed);
-                    }
-                    _ => {}
-                }
+                _ => {}
             }
-            Some(_) => {}
-            None => {
-                // Its end may have been among events that were missed.
-                told = ask(&client, "broker.explain", &json!({"id": name}))?;
-                if told.get("ended_ms").is_some() {
-                    tell_state(&told, out)?;
-                }
+        }
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            // Its end may have been among events that were missed.
+            told = ask(&client, "broker.explain", &json!({"id": name}))?;
+            if told.get("ended_ms").is_some() {
+                tell_state(&told, out)?;
             }
         }
     }
+}
+
+fn exit_of(is_ok: bool) -> Exit {
+    if is_ok { Exit::Done } else { Exit::Failed }
+}
+
+fn tell_event(event: &Value, out: &mut Output) -> Result<(), Failure> {
+    if out.json {
+        return Ok(out.line(&event.to_string())?);
+    }
+    let time = time_of_day(event["time"].as_f64().unwrap_or(0.0));
+    let kind = clean(event["event"].as_str().unwrap_or(""));
+    let slot = event["slot"]
+        .as_str()
+        .map_or(String::new(), |slot| format!("  on {}", clean(slot)));
+    let took = event["took_ms"]
+        .as_f64()
+        .map_or(String::new(), |ms| format!("  after {ms:.3} ms"));
+    let error = event["error"]["message"]
+        .as_str()
+        .map_or(String::new(), |text| format!("  {}", clean(text)));
+    Ok(out.line(&format!("{time}  {kind}{slot}{took}{error}"))?)
 }
 
 fn tell_state(told: &Value, out: &mut Output) -> Result<(), Failure> {
