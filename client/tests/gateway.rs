@@ -319,9 +319,31 @@ fn rpc_discover_is_openrpc() {
     let output = judge.wait_with_output().unwrap();
     let text = say(&output);
     assert!(
-        output.status.success() && text.contains("valid: 9 methods"),
+        output.status.success() && text.contains("valid: 10 methods"),
         "{text}"
     );
+}
+
+#[test]
+fn browser_the_page_outlives_its_broker() {
+    let mut cluster = Cluster::start("2");
+    let url = cluster.url.clone();
+    let page = std::thread::spawn(move || browser::browse(&url, "restart"));
+    // The page has it killed.
+    let mut has_ended = false;
+    while !has_ended && !page.is_finished() {
+        has_ended = cluster.broker.try_wait().unwrap().is_some();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if has_ended {
+        // So long that the page can't have overlooked it.
+        std::thread::sleep(Duration::from_secs(3));
+        cluster.broker = command(cluster.folder.path(), "muster-broker", &[])
+            .spawn()
+            .unwrap();
+    }
+    let was_run = page.join().unwrap();
+    assert_eq!(was_run, has_ended);
 }
 
 #[test]

@@ -43,6 +43,13 @@ fn browser_the_page_is_used_without_a_mouse() {
 }
 
 #[test]
+fn browser_a_page_of_another_origin_cannot_call() {
+    let gateway = crowd(1, 1);
+    browse("foreign", &gateway);
+    assert!(gateway.broker.bodies.lock().unwrap().is_empty());
+}
+
+#[test]
 fn browser_nobody_watches_and_the_broker_is_left_alone() {
     let gateway = crowd(1, 1);
     if browse("leave", &gateway) {

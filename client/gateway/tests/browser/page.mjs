@@ -2,6 +2,7 @@
 // Exits with 1 and says what was not as it should be.
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 
 const [url, scenario] = process.argv.slice(2);
 const { chromium } = await import(process.env.PLAYWRIGHT ?? "playwright-core");
@@ -176,6 +177,51 @@ const scenarios = {
   async leave() {
     const page = await open();
     await page.close();
+  },
+
+  /** A page of another origin calls in every way that a page has. */
+  async foreign() {
+    const server = createServer((_, answer) => answer.writeHead(200, { "Content-Type": "text/html" }).end("<p>elsewhere"));
+    await new Promise((done) => server.listen(0, "127.0.0.1", done));
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${server.address().port}/`);
+    const outcomes = await page.evaluate(async (url) => {
+      const body = '{"jsonrpc":"2.0","method":"stolen","id":1}';
+      const attempt = (request) => request.then((answer) => `${answer.type} ${answer.status}`, () => "refused");
+      const json = { "Content-Type": "application/json" };
+      const ways = [
+        fetch(`${url}rpc`, { method: "POST", body, headers: json }),
+        // What needs no leave of the server, as of a form; its answer can't be read, but it arrives.
+        fetch(`${url}rpc`, { method: "POST", body, mode: "no-cors", headers: { "Content-Type": "text/plain" } }),
+        fetch(`${url}RPC2`, { method: "POST", body: "<methodCall><methodName>stolen</methodName></methodCall>", mode: "no-cors" }),
+        fetch(`${url}metrics`),
+      ];
+      return Promise.all(ways.map(attempt));
+    }, url);
+    assert.deepEqual(outcomes, ["refused", "opaque 0", "opaque 0", "refused"]);
+    await page.setContent(`<form method="post" enctype="text/plain" action="${url}rpc"><input name='{"jsonrpc":"2.0","method":"stolen","x":"' value='"}'></form>`);
+    const [answer] = await Promise.all([page.waitForResponse(`${url}rpc`), page.evaluate(() => document.forms[0].submit())]);
+    assert.equal(answer.status(), 403);
+    server.close();
+  },
+
+  /** The broker is killed, and somebody starts it again. */
+  async restart() {
+    const page = await open();
+    await page.locator(".tile").first().waitFor();
+    const tiles = await page.locator(".tile").count();
+    const started = await text(page, "#about");
+    await page.evaluate(async () => {
+      const call = (method, params) => fetch("/rpc", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }) });
+      const status = await (await call("broker.status", [])).json();
+      // Its answer dies with the broker.
+      call("end", [status.result.pid]);
+    });
+    await page.locator('#link[data-state="away"]').waitFor();
+    await page.locator('#link[data-state="live"]').waitFor({ timeout: 60000 });
+    await eventually("the tiles", async () => (await page.locator(".tile").count()) === tiles);
+    await eventually("the new broker", async () => (await text(page, "#about")) !== started);
+    assert.deepEqual(page.complaints, []);
   },
 
   /** A real cluster with the functions of client/python/examples/methods.py. */
