@@ -7,6 +7,7 @@ mod bench;
 mod broker;
 mod figure;
 mod function;
+mod gateway;
 mod histogram;
 mod plot;
 mod report;

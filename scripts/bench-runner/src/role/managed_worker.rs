@@ -10,9 +10,28 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-pub fn run(connection: &Path, name: &str, slots: u32) -> anyhow::Result<()> {
+pub fn run(connection: &Path, name: &str, workers: u32, slots: u32) -> anyhow::Result<()> {
     let connection = Connection::read(connection)?;
-    let worker = Worker::new()
+    let names = match workers {
+        1 => vec![name.to_owned()],
+        _ => (0..workers).map(|n| format!("{name}-{n}")).collect(),
+    };
+    let started: Result<Vec<_>, _> = names
+        .iter()
+        .map(|name| {
+            worker(name, slots).start(BrokerAddress::Connection(Box::new(connection.clone())))
+        })
+        .collect();
+    end_with_parent();
+    ready()?;
+    for worker in started? {
+        worker.wait()?;
+    }
+    Ok(())
+}
+
+fn worker(name: &str, slots: u32) -> Worker {
+    Worker::new()
         .name(name)
         .slots(slots)
         .function("echo", |value: Value| value)
@@ -23,10 +42,6 @@ pub fn run(connection: &Path, name: &str, slots: u32) -> anyhow::Result<()> {
         })
         .function("hold", hold)
         .function_with_context("blob", blob)
-        .start(BrokerAddress::Connection(Box::new(connection)))?;
-    end_with_parent();
-    ready()?;
-    Ok(worker.wait()?)
 }
 
 /// Sends the bytes back that came, as the stock REP does.

@@ -1,6 +1,7 @@
 //! What this program does in its other processes: proxy, workers and clients.
 
 mod client;
+mod http_client;
 mod idle_clients;
 mod managed_worker;
 mod proxy;
@@ -41,9 +42,12 @@ pub enum Role {
         /// The broker's connection file.
         #[arg(long)]
         connection: PathBuf,
-        /// Its name.
+        /// Its name; of several, each has its number behind it.
         #[arg(long)]
         name: String,
+        /// How many workers, all in this process.
+        #[arg(long, default_value_t = 1)]
+        workers: u32,
         /// Its slots, each with a thread.
         #[arg(long, default_value_t = 1)]
         slots: u32,
@@ -56,6 +60,12 @@ pub enum Role {
         /// How many.
         #[arg(long)]
         sockets: usize,
+    },
+    /// A client of the gateway that keeps its connection.
+    HttpClient {
+        /// Where the gateway listens.
+        #[arg(long)]
+        address: String,
     },
     /// Another program, for as long as this process runs.
     Keeper {
@@ -86,8 +96,10 @@ impl Role {
             Role::ManagedWorker {
                 connection,
                 name,
+                workers,
                 slots,
-            } => managed_worker::run(connection, name, *slots),
+            } => managed_worker::run(connection, name, *workers, *slots),
+            Role::HttpClient { address } => http_client::run(address),
             Role::IdleClients { endpoint, sockets } => idle_clients::run(endpoint, *sockets),
             Role::Keeper { program } => keeper::run(program),
             Role::Client { req, endpoint } => client::run(*req, endpoint),

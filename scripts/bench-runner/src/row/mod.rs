@@ -2,6 +2,7 @@
 
 mod crowd;
 mod echo;
+mod gateway;
 mod idle;
 mod kill;
 mod memory;
@@ -70,6 +71,10 @@ pub const ROWS: &[Row] = &[
         run: echo::keys,
     },
     Row {
+        name: "gateway",
+        run: gateway::calls,
+    },
+    Row {
         name: "map",
         run: python::map,
     },
@@ -104,5 +109,9 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "idle",
         run: idle::run,
+    },
+    Row {
+        name: "dashboard",
+        run: gateway::dashboard,
     },
 ];

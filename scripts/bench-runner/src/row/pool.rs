@@ -45,23 +45,36 @@ impl Managed {
         Ok(pool)
     }
 
+    /// Many workers of one slot, so many in each process.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub fn crowd(program: &Path, processes: usize, each: usize) -> anyhow::Result<Self> {
+        let mut pool = Managed {
+            broker: Broker::start(program, &[])?,
+            workers: Vec::new(),
+        };
+        for _ in 0..processes {
+            pool.launch(&["--workers", &each.to_string()])?;
+        }
+        let total = (processes * each) as u64;
+        pool.broker.await_slots(total, Duration::from_secs(60))?;
+        Ok(pool)
+    }
+
     /// Starts one more worker; does not wait for its slots.
     ///
     /// # Errors
     /// When it does not come up.
     pub fn add(&mut self, slots: usize) -> anyhow::Result<()> {
+        self.launch(&["--slots", &slots.to_string()])
+    }
+
+    fn launch(&mut self, shape: &[&str]) -> anyhow::Result<()> {
         let name = format!("w{}", self.workers.len());
         let path = self.broker.connection_path().to_str().context("a path")?;
-        let slots = slots.to_string();
-        let args = [
-            "managed-worker",
-            "--name",
-            &name,
-            "--slots",
-            &slots,
-            "--connection",
-            path,
-        ];
+        let start = ["managed-worker", "--name", &name, "--connection", path];
+        let args = [&start[..], shape].concat();
         self.workers.push(RoleProcess::start(&args)?);
         Ok(())
     }
