@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Does what README.md says and compares what comes of it with what README.md shows.
+"""Does what the pages say and compares what comes of it with what they show.
+
+    scripts/checks/readme.py                   README.md and the pages of PAGES
+    scripts/checks/readme.py docs/watching.md  this one
 
 - A block of kind `console` is a terminal. Its lines after `$ ` are run in one bash; each must end
   with 0, and what it prints, errors included, must be what is shown. `...` stands for anything.
@@ -7,8 +10,8 @@
 - A block of kind `rust FILE` or `toml FILE` must be that file of the repository, word for word.
 - In the table of patterns each command of the last column must end with 0, each in a new terminal.
 
-All of it runs in order, in the checkout, with a runtime directory of its own. What is saved there is
-removed again, and must not have been there before.
+All of a page runs in order, in the checkout, with a runtime directory of its own. What is saved there
+is removed again, and must not have been there before.
 """
 
 import os
@@ -24,6 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "parts")
 from private_cluster import PROGRAMS, ROOT, build
 
 MARK = "-- the command ended with"
+PAGES = ["README.md", "docs/commands.md", "docs/watching.md", "docs/gateway.md"]
 # One of the commands compiles.
 COMMAND_SECONDS_MAX = 600
 
@@ -60,7 +64,8 @@ def commands(text):
 
 def pattern_rows(text):
     """The last cells of the table of patterns, as commands."""
-    rows = text.split("<!-- patterns -->")[1].split("\n\n")[0].strip().splitlines()[2:]
+    _, mark, table = text.partition("<!-- patterns -->")
+    rows = table.split("\n\n")[0].strip().splitlines()[2:] if mark else []
     return [re.search(r"`([^`]+)` \|$", row).group(1).replace("\\|", "|") for row in rows]
 
 
@@ -137,20 +142,22 @@ def too_slow(_number, _frame):
     raise TimeoutError(f"the last command took more than {COMMAND_SECONDS_MAX} s")
 
 
-def main():
-    build()
-    signal.signal(signal.SIGALRM, too_slow)
-    # Whoever ends this ends what it started, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    text = (ROOT / "README.md").read_text()
-    passed, failed = 0, 0
+class Judge:
+    """Counts what was as it should be, and says what was not."""
 
-    def judge(ok, what):
-        nonlocal passed, failed
-        passed, failed = passed + ok, failed + (not ok)
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def __call__(self, ok, what):
+        self.passed += ok
+        self.failed += not ok
         if not ok:
             print(f"FAILED: {what}", flush=True)
 
+
+def follow(page, judge):
+    """Does what one page says."""
+    text = (ROOT / page).read_text()
     # A short path: a Unix socket's address has room for 107 bytes.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="readme-"))
     (folder / "home").mkdir()
@@ -159,8 +166,9 @@ def main():
     terminals = [terminal]
     try:
         for number, kind, name, block in blocks(text):
+            where = f"{page}, line {number}"
             if kind in ("rust", "toml") and name:
-                judge((ROOT / name).read_text() == block, f"line {number}: differs from {name}")
+                judge((ROOT / name).read_text() == block, f"{where}: differs from {name}")
             elif kind in ("python", "text") and name:
                 # `x`: never over a file that is there.
                 with open(ROOT / name, "x") as file:
@@ -170,20 +178,30 @@ def main():
                 for command, expected in commands(block):
                     output, status = terminal.run(command)
                     ok = status == 0 and matches(expected, output)
-                    judge(ok, f"line {number}: `{command}` ended with {status}\n-- shown:\n{expected}\n-- printed:\n{output}")
+                    judge(ok, f"{where}: `{command}` ended with {status}\n-- shown:\n{expected}\n-- printed:\n{output}")
         for command in pattern_rows(text):
             terminals.append(Terminal(folder))
             output, status = terminals[-1].run(command)
             terminals[-1].close()
-            judge(status == 0, f"`{command}` ended with {status}:\n{output}")
+            judge(status == 0, f"{page}: `{command}` ended with {status}:\n{output}")
     finally:
         for terminal in terminals:
             terminal.close()
         for file in saved:
             file.unlink()
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+
+
+def main():
+    build()
+    signal.signal(signal.SIGALRM, too_slow)
+    # Whoever ends this ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    judge = Judge()
+    for page in sys.argv[1:] or PAGES:
+        follow(page, judge)
+    print(f"{judge.passed} passed, {judge.failed} failed")
+    return 1 if judge.failed else 0
 
 
 if __name__ == "__main__":
