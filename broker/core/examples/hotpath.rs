@@ -1,9 +1,10 @@
 //! What a call costs the core: admitted, dispatched, answered; no sockets, no bytes.
 //!
 //!     cargo run --release -p muster-core --example hotpath                 the table
-//!     cargo run --release -p muster-core --example hotpath CALLS SLOTS QUEUED
+//!     cargo run --release -p muster-core --example hotpath CALLS SLOTS QUEUED [WATCHER]
 //!
-//! The second form runs one row, the same instructions every time, for callgrind.
+//! The second form runs one row, the same instructions every time, for callgrind. WATCHER of the
+//! events: `never` one (the default), one that `left` before the calls, or one that is `there`.
 
 use muster_core::{
     Action, ClientId, Config, Core, Event, MonoTime, NewCall, Offer, Once, Reply, Request, SlotId,
@@ -46,6 +47,7 @@ struct Bench {
     /// What each slot was given, in order.
     on_slots: Vec<VecDeque<DispatchId>>,
     answered: u64,
+    notes: u64,
     submitted: u32,
 }
 
@@ -63,6 +65,7 @@ impl Bench {
             now_us: 0,
             on_slots: vec![VecDeque::new(); slots as usize],
             answered: 0,
+            notes: 0,
             submitted: 0,
         };
         let spec = WorkerSpec {
@@ -98,6 +101,7 @@ impl Bench {
                     self.on_slots[slot.0 as usize].push_back(dispatch);
                 }
                 Action::Answer { .. } => self.answered += 1,
+                Action::Note(_) => self.notes += 1,
                 other => panic!("not on the path of a call: {other:?}"),
             }
         }
@@ -164,6 +168,25 @@ impl Bench {
     }
 }
 
+/// Whether somebody watches the events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watcher {
+    Never,
+    Left,
+    There,
+}
+
+impl Watcher {
+    fn named(name: &str) -> Self {
+        match name {
+            "never" => Watcher::Never,
+            "left" => Watcher::Left,
+            "there" => Watcher::There,
+            other => panic!("WATCHER is never, left or there, not {other}"),
+        }
+    }
+}
+
 /// Kilobytes of memory that the process occupies.
 fn resident_kb() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -173,7 +196,7 @@ fn resident_kb() -> u64 {
 }
 
 /// Nanoseconds per call, and bytes per waiting call.
-fn row(calls: u64, slots: u32, queued: u64) -> (f64, f64) {
+fn row(calls: u64, slots: u32, queued: u64, watcher: Watcher) -> (f64, f64) {
     let mut bench = Bench::new(slots);
     // The method's service time becomes known, then the slots are filled.
     bench.call();
@@ -182,6 +205,11 @@ fn row(calls: u64, slots: u32, queued: u64) -> (f64, f64) {
     for _ in 0..in_flight.max(400) {
         bench.call();
     }
+    bench.core.watch(watcher != Watcher::Never);
+    // As many whatever CALLS is, so that they fall out of the difference between two lengths.
+    bench.run(1_000);
+    bench.core.watch(watcher == Watcher::There);
+    let notes = bench.notes;
     bench.run(calls / 10);
     let before = resident_kb();
     for _ in 0..queued {
@@ -189,6 +217,7 @@ fn row(calls: u64, slots: u32, queued: u64) -> (f64, f64) {
     }
     let kept = resident_kb().saturating_sub(before) * 1_024;
     let took = bench.run(calls);
+    assert_eq!(bench.notes > notes, watcher == Watcher::There);
     (
         took.as_nanos() as f64 / calls as f64,
         kept as f64 / queued.max(1) as f64,
@@ -196,18 +225,18 @@ fn row(calls: u64, slots: u32, queued: u64) -> (f64, f64) {
 }
 
 fn main() {
-    let given: Vec<u64> = std::env::args()
-        .skip(1)
-        .map(|number| number.parse().expect("CALLS SLOTS QUEUED are numbers"))
-        .collect();
-    if let [calls, slots, queued] = given[..] {
-        let (ns, bytes) = row(calls, slots as u32, queued);
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    if let [calls, slots, queued, watcher @ ..] = &given[..] {
+        let number = |text: &String| text.parse().expect("CALLS SLOTS QUEUED are numbers");
+        let (calls, slots, queued) = (number(calls), number(slots), number(queued));
+        let watcher = Watcher::named(watcher.first().map_or("never", |name| name));
+        let (ns, bytes) = row(calls, slots as u32, queued, watcher);
         println!("{slots} slots, {queued} queued: {ns:.0} ns a call, {bytes:.0} bytes queued");
         return;
     }
     // The best of some: everything else that the machine does only adds to it.
     let best = |calls, slots, queued| {
-        let rows = (0..5).map(|_| row(calls, slots, queued));
+        let rows = (0..5).map(|_| row(calls, slots, queued, Watcher::Never));
         rows.fold((f64::MAX, 0.0), |best: (f64, f64), row| {
             (best.0.min(row.0), best.1.max(row.1))
         })
