@@ -2,8 +2,10 @@
 
 use crate::config::Listen;
 use crate::keyring::Keyring;
+use crate::shelf;
 use crate::splice::{Listen as SpliceListen, Splice, SpliceConfig, SpliceError};
 use crate::zap::Domain;
+use log::warn;
 use muster_proto::connection::{self, Connection, ConnectionError};
 use muster_proto::runtime::{Lock, RuntimeDir, RuntimeError};
 use muster_proto::socket::{Context, Kind, Nonce, Profile, Socket, SocketError};
@@ -70,7 +72,14 @@ struct Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for name in ["cluster.json", "frontend", "workers", "backend", "events"] {
+        for name in [
+            "cluster.json",
+            "frontend",
+            "workers",
+            "backend",
+            "events",
+            "shelf",
+        ] {
             // What isn't there needs no removing.
             let _ = fs::remove_file(self.dir.path().join(name));
         }
@@ -146,6 +155,10 @@ impl Doors {
             (Some(_), Some(_)) => Some(events.last_endpoint()?),
             _ => None,
         };
+        // Without it large attachments take longer, and nothing else.
+        if let Err(error) = shelf::start(&dir.path().join("shelf")) {
+            warn!("no shelf for large attachments: {error}");
+        }
         let mut config = SpliceConfig::new(dir.path());
         let curve = identity.keyring.is_some();
         let here = SpliceListen {

@@ -2,7 +2,8 @@
 //!
 //! The decisions are in the crate `muster-core`. [`server`] is the only loop; [`frontend`] and
 //! [`workers`] are the doors of clients and managed workers; [`splice`] accepts stock REP workers,
-//! [`lines`] are the connections to them and [`epoll`] is what it waits with; [`desk`] answers the broker's own methods.
+//! [`lines`] are the connections to them and [`epoll`] is what it waits with; [`shelf`] keeps large
+//! attachments of processes on this machine; [`desk`] answers the broker's own methods.
 
 pub mod answer;
 pub mod cli;
@@ -24,6 +25,7 @@ pub mod reply;
 pub mod request;
 pub mod room;
 pub mod server;
+pub mod shelf;
 pub mod splice;
 pub mod streamed;
 pub mod tally;

@@ -45,6 +45,8 @@ pub struct Extra {
     pub stream: bool,
     /// The reply may have attachments though the request has none.
     pub frames: bool,
+    /// That, and large ones may be on the shelf.
+    pub shared: bool,
     /// A map chunk's timeout per item.
     pub item_timeout_ms: u32,
     /// Items of a map chunk; 0: a plain call.
@@ -211,7 +213,7 @@ impl Request {
     /// Whether the reply may have attachments.
     pub fn takes_frames(&self) -> bool {
         self.extra()
-            .is_some_and(|extra| extra.frames || !extra.attachments.is_empty())
+            .is_some_and(|extra| extra.frames || extra.shared || !extra.attachments.is_empty())
     }
 
     /// Whether the message has an empty frame above its body.

@@ -221,6 +221,7 @@ fn the_members_of_meta_are_the_members_of_meta() {
         map: true,
         stream: true,
         frames: true,
+        shared: true,
         to: Some("w".into()),
         parent: Some("c1".into()),
     };
@@ -311,6 +312,7 @@ fn the_flags_are_the_flags() {
         ("FRAMES", flag::FRAMES),
         ("ERROR", flag::ERROR),
         ("WHOLE", flag::WHOLE),
+        ("SHARED", flag::SHARED),
     ]);
     let declared = constants(include_str!("../src/worker.rs"), "pub mod flag {");
     assert_eq!(

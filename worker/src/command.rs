@@ -102,6 +102,7 @@ impl CommandFunction {
             doc: format!("Run the command: {line}"),
             once: false,
             chunks: false,
+            shared: false,
         };
         let function = CommandFunction {
             template,

@@ -2,10 +2,12 @@
 
 use crate::cli::WorkerArgs;
 use muster_proto::limits;
+use muster_proto::runtime::RuntimeDir;
 use muster_worker::program::Settings;
 use muster_worker::{
     BrokerAddress, ChildRules, CommandModes, Environment, PythonSource, RepServers,
 };
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A flag that makes no sense.
@@ -122,6 +124,7 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         init: args.init,
         allow_apply: args.allow_apply,
         environ: environ_of(&address),
+        shelf: shelf_of(&address),
         rules: rules.clone(),
         recycle_calls: args.recycle,
     });
@@ -167,6 +170,19 @@ fn environ_of(address: &BrokerAddress) -> Vec<(String, String)> {
     };
     let own = |(name, value): (&str, String)| (name.to_owned(), value);
     pairs.into_iter().map(own).collect()
+}
+
+/// Where the broker's shelf is if it is on this machine: in its runtime directory.
+fn shelf_of(address: &BrokerAddress) -> Option<PathBuf> {
+    let folder = match address {
+        BrokerAddress::Cluster { name, runtime_dir } => {
+            let dir = RuntimeDir::locate(name, runtime_dir.as_deref()).ok()?;
+            dir.path().to_owned()
+        }
+        BrokerAddress::File(file) if file.ends_with("cluster.json") => file.parent()?.to_owned(),
+        _ => return None,
+    };
+    std::path::absolute(folder.join("shelf")).ok()
 }
 
 /// A size such as `512M` or `1.5G`; a number alone is in bytes.

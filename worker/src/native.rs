@@ -114,6 +114,7 @@ impl Native {
             doc: String::new(),
             once: false,
             chunks: true,
+            shared: false,
         };
         let optional = Args::optional();
         let mut native = Native {

@@ -228,6 +228,7 @@ mod tests {
             doc: String::new(),
             once: false,
             chunks: true,
+            shared: false,
         }
     }
 

@@ -70,6 +70,7 @@ impl RepServers {
             doc: "Answered by a REP server.".into(),
             once: false,
             chunks: false,
+            shared: false,
         })
     }
 }

@@ -10,26 +10,28 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 impl Front<'_> {
-    /// Methods on offer by name, with how many workers and slots offer each.
-    fn offered(&self) -> BTreeMap<&str, (&Method, u32, u32)> {
+    /// Methods on offer by name, with how many workers and slots offer each. One of them that does
+    /// not take attachments from the shelf is enough for none to be put there.
+    fn offered(&self) -> BTreeMap<&str, Offered<'_>> {
         let mut offered = BTreeMap::new();
         for registration in self.workers.registrations() {
             for method in &registration.methods {
                 let entry = offered
                     .entry(method.name.as_str())
-                    .or_insert((method, 0, 0));
+                    .or_insert(Offered::of(method));
                 // Of several descriptions the smallest: the same whatever the order of workers.
-                entry.0 = entry.0.min(method);
-                entry.1 += 1;
-                entry.2 += registration.slots;
+                entry.method = entry.method.min(method);
+                entry.is_shared &= method.shared;
+                entry.workers += 1;
+                entry.slots += registration.slots;
             }
         }
         offered
     }
 
     fn method(&self, name: &str) -> Result<Method, RpcError> {
-        if let Some((method, ..)) = self.offered().get(name) {
-            return Ok((*method).clone());
+        if let Some(offered) = self.offered().get(name) {
+            return Ok(offered.method.clone());
         }
         let own = LOCALS.iter().find(|(own, ..)| *own == name);
         let Some((_, _, params, doc)) = own else {
@@ -45,6 +47,7 @@ impl Front<'_> {
             doc: (*doc).into(),
             once: false,
             chunks: false,
+            shared: false,
         })
     }
 
@@ -73,11 +76,12 @@ impl Front<'_> {
         let of_lanes: Vec<Method> = self.core.served_by_lanes().map(of_stock_workers).collect();
         let mut offered = self.offered();
         for method in &of_lanes {
-            offered.entry(&method.name).or_insert((method, 0, 0));
+            offered.entry(&method.name).or_insert(Offered::of(method));
         }
         offered
             .into_iter()
-            .map(|(name, (method, workers, slots))| {
+            .map(|(name, offered)| {
+                let method = offered.method;
                 let status = known.get(name);
                 let service_ns = status.and_then(|status| status.service_ns);
                 json!({
@@ -86,8 +90,9 @@ impl Front<'_> {
                     "doc": method.doc,
                     "once": method.once,
                     "chunks": method.chunks,
-                    "workers": workers,
-                    "slots": slots,
+                    "shared": offered.is_shared,
+                    "workers": offered.workers,
+                    "slots": offered.slots,
                     "queued": status.map_or(0, |status| status.queued),
                     "calls": status.map_or(0, |status| status.latency.calls()),
                     "failures": status.map_or(0, |status| status.failures),
@@ -104,7 +109,7 @@ impl Front<'_> {
         let methods: Vec<Value> = self
             .offered()
             .into_values()
-            .map(|(method, ..)| {
+            .map(|Offered { method, .. }| {
                 let params = method.params.iter().flatten().map(|param| {
                     json!({"name": param.name, "required": !param.optional, "schema": true})
                 });
@@ -124,6 +129,25 @@ impl Front<'_> {
             "info": {"title": self.about.local.name, "version": env!("CARGO_PKG_VERSION")},
             "methods": methods,
         })
+    }
+}
+
+/// A method, and who offers it.
+struct Offered<'a> {
+    method: &'a Method,
+    is_shared: bool,
+    workers: u32,
+    slots: u32,
+}
+
+impl<'a> Offered<'a> {
+    fn of(method: &'a Method) -> Self {
+        Offered {
+            method,
+            is_shared: method.shared,
+            workers: 0,
+            slots: 0,
+        }
     }
 }
 
@@ -151,5 +175,6 @@ fn of_stock_workers(name: &str) -> Method {
         doc: "Answered by stock workers, which describe nothing.".into(),
         once: false,
         chunks: false,
+        shared: false,
     }
 }

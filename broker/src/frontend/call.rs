@@ -82,6 +82,7 @@ impl Frontend {
             extra.meta_span = meta_span;
             extra.stream = meta.stream;
             extra.frames = meta.frames;
+            extra.shared = meta.shared;
             extra.items = items;
             extra.item_timeout_ms = if items > 0 { item_timeout_ms } else { 0 };
         }

@@ -53,6 +53,9 @@ impl Order<'_> {
         if request.takes_frames() {
             flags |= flag::FRAMES;
         }
+        if extra.is_some_and(|extra| extra.shared) {
+            flags |= flag::SHARED;
+        }
         let span = match request.kind {
             Kind::Raw => 0..request.body().len(),
             _ => request.params_span(),

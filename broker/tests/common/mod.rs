@@ -242,6 +242,7 @@ pub fn method(name: &str) -> Method {
         doc: String::new(),
         once: false,
         chunks: false,
+        shared: false,
     }
 }
 

@@ -156,6 +156,27 @@ def doubled(array):
     return array * 2
 
 
+def large(size):
+    return bytes(size)
+
+
+def large_ones(count, size):
+    for _ in range(count):
+        yield bytes(size)
+
+
+def die_once_and_echo(path, value):
+    if not os.path.exists(path):
+        open(path, "w").close()
+        os._exit(3)
+    return value
+
+
+def wait_for_file(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
 def uncarried(kind):
     return {"set": {1, 2}, "nan": float("nan"), "object": object()}[kind]
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import METHODS, Cluster, kill, wait_for
+from conftest import METHODS, PATIENCE, Cluster, kill, wait_for
 
 import muster
 
@@ -311,3 +311,25 @@ def is_alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_what_a_function_refers_to_may_change(private):
+    # Of functions that refer to nothing the pickle is kept; these do.
+    scope = {}
+    exec("def plus(x):\n    return x + step", scope)
+    scope["step"] = 1
+    assert private.submit(scope["plus"], 1).result(PATIENCE) == 2
+    scope["step"] = 10
+    assert private.submit(scope["plus"], 1).result(PATIENCE) == 11
+    steps = [1]
+    assert private.submit(lambda x: x + steps[0], 1).result(PATIENCE) == 2
+    plain = lambda x: len(x)  # noqa: E731
+    assert private.submit(plain, "ab").result(PATIENCE) == 2
+    # A global of that name comes to be.
+    plain.__globals__["len"] = lambda x: 7
+    try:
+        assert private.submit(plain, "ab").result(PATIENCE) == 7
+    finally:
+        del plain.__globals__["len"]
+    plain.__code__ = (lambda x: x * 2).__code__
+    assert private.submit(plain, "ab").result(PATIENCE) == "abab"

@@ -31,6 +31,9 @@ pub struct Meta {
     /// The reply may carry attachments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frames: bool,
+    /// That, and large ones may be on the broker's shelf.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Only this worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,

@@ -29,6 +29,9 @@ pub struct Method {
     /// Whether it takes map chunks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chunks: bool,
+    /// Whether it takes attachments from the broker's shelf.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// What a worker says of itself, as JSON.

@@ -19,6 +19,8 @@ pub mod flag {
     /// Replies: the body is a whole JSON-RPC reply, made by the worker with the call's id, that
     /// goes to the client as it is (a large result is not copied in the broker).
     pub const WHOLE: u8 = 32;
+    /// Calls: large attachments of the reply may be on the broker's shelf.
+    pub const SHARED: u8 = 64;
 }
 
 /// Where the bytes of a record are.
@@ -48,7 +50,7 @@ pub struct Call<'a> {
     pub remaining_ms: u32,
     /// Items of a map chunk; 0: a plain call.
     pub items: u32,
-    /// [`flag`] bits `RAW`, `STREAM`, `FRAMES`.
+    /// [`flag`] bits `RAW`, `STREAM`, `FRAMES`, `SHARED`.
     pub flags: u8,
     /// Attachments, an own body frame not counted.
     pub attachments: u8,

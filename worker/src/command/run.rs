@@ -83,6 +83,7 @@ impl RunFunction {
             doc: "Run a program: how it ended and what it wrote.".into(),
             once: true,
             chunks: false,
+            shared: false,
         }
     }
 

@@ -2,46 +2,25 @@
 //! of it.
 
 mod keeper;
+mod load;
 mod pipe;
+mod program;
 
 pub(crate) use keeper::{Keeper, Succession};
+pub(crate) use load::Hello;
+pub use load::{LoadFailure, StartError};
 pub(crate) use pipe::{Head, Message, flag, kind};
 
 use crate::child::{Child, Ended, Output, set_nonblocking};
 use crate::child_rules::ChildRules;
-use muster_proto::socket::{Frame, Interest, PollItem, SocketError, Wake, poll};
-use muster_proto::worker::Method;
+use muster_proto::socket::{Frame, Interest, PollItem, Wake, poll};
 use pipe::Pipe;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// A file of the child's program, with the name of its module in the line before.
-macro_rules! part {
-    ($name:literal, $file:literal) => {
-        concat!("\u{c}", $name, "\n", include_str!($file))
-    };
-}
-
-/// The program of the child: `boot.py`, and what that makes modules of, each after those it needs.
-/// Five files are the Python package's own, whose workers host functions likewise.
-const HOST: &str = concat!(
-    include_str!("host/boot.py"),
-    part!("inside", "../../../client/python/src/muster/inside.py"),
-    part!("shipped", "../../../client/python/src/muster/shipped.py"),
-    part!("packing", "../../../client/python/src/muster/packing.py"),
-    part!("output", "../../../client/python/src/muster/output.py"),
-    part!("settle", "../../../client/python/src/muster/settle.py"),
-    part!("channel", "host/channel.py"),
-    part!("failure", "host/failure.py"),
-    part!("codec", "host/codec.py"),
-    part!("loading", "host/loading.py"),
-    part!("package", "host/package.py"),
-    part!("host", "host/host.py"),
-);
 
 /// How long a child that closed its pipe is given to end by itself, so that its own exit code is
 /// seen instead of the signal that hurries it.
@@ -62,6 +41,8 @@ pub struct Source {
     pub allow_apply: bool,
     /// The environment that leads a function's own calls to the same broker.
     pub environ: Vec<(String, String)>,
+    /// Where the broker's shelf is, when it may be on this machine.
+    pub shelf: Option<PathBuf>,
     /// What holds for the children.
     pub rules: ChildRules,
     /// So many calls, or items of chunks, and a child is replaced.
@@ -77,68 +58,6 @@ pub(crate) struct Python {
     /// The slot's name, for the log.
     label: String,
     has_ended: bool,
-}
-
-/// What a child offers, once it has loaded its modules.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Hello {
-    /// The interpreter's version.
-    pub python: String,
-    /// The functions.
-    pub methods: Vec<Method>,
-}
-
-/// Why modules cannot be hosted.
-#[derive(Debug, Deserialize)]
-pub struct LoadFailure {
-    /// The exception's type and text.
-    pub message: String,
-    #[serde(default)]
-    file: Option<String>,
-    #[serde(default)]
-    line: Option<u32>,
-    /// The traceback, for an exception of the module's own.
-    #[serde(default)]
-    pub traceback: String,
-}
-
-impl fmt::Display for LoadFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(f, "{file}, line {line}: {}", self.message),
-            (Some(file), None) => write!(f, "{file}: {}", self.message),
-            _ => f.write_str(&self.message),
-        }
-    }
-}
-
-/// Why a child did not come up.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The interpreter could not be started.
-    #[error("cannot start the Python interpreter `{interpreter}`: {source}")]
-    Spawn {
-        /// As configured.
-        interpreter: String,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The modules could not be loaded.
-    #[error("{0}")]
-    Load(LoadFailure),
-    /// The child ended before it had loaded them.
-    #[error("the Python interpreter ended while it loaded ({ended}): {stderr_tail}")]
-    Ended {
-        /// Its exit code or signal, in words.
-        ended: String,
-        /// Somebody killed it: another one may fare better.
-        is_killed: bool,
-        /// The last of what it wrote.
-        stderr_tail: String,
-    },
-    /// Waiting for it failed.
-    #[error(transparent)]
-    Wait(#[from] SocketError),
 }
 
 impl Python {
@@ -157,15 +76,7 @@ impl Python {
             source: error,
         };
         let mut command = Command::new(&source.interpreter);
-        // The program comes by the pipe: its text would fill the screen of everyone who runs ps.
-        let bytes = HOST.len();
-        let bootstrap = format!(
-            "import os;s=b'';[s:=s+os.read(0,{bytes}-len(s)) \
-             for _ in iter(lambda:len(s)<{bytes},False)];\
-             s,*f=s.decode().split(chr(12));\
-             exec(compile(s,'<muster host>/boot.py','exec'),{{'__name__':'boot','files':f}})"
-        );
-        command.args(["-c", &bootstrap, label]);
+        command.args(["-c", &program::bootstrap(), label]);
         source.rules.apply(&mut command);
         if !source.environ.is_empty() {
             // These would come first.
@@ -183,12 +94,13 @@ impl Python {
         };
         set_nonblocking(&stderr).map_err(failed)?;
         let mut pipe = Pipe::new(writer, reader).map_err(failed)?;
-        pipe.push_raw(HOST.as_bytes());
+        pipe.push_raw(program::HOST.as_bytes());
         let config = serde_json::json!({
             "modules": source.modules,
             "prefix": source.prefix,
             "init": source.init,
             "allow_apply": source.allow_apply,
+            "shelf": source.shelf,
             "worker": worker,
             "host": host,
         });

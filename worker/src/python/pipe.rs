@@ -54,6 +54,8 @@ pub(crate) mod flag {
     pub const TAKES_FRAMES: u8 = 1;
     /// Of a call: the caller takes stream items.
     pub const WANTS_STREAM: u8 = 2;
+    /// Of a call: large attachments of the reply may be on the broker's shelf.
+    pub const TAKES_SHARED: u8 = 4;
     /// Of a result: it is an error object.
     pub const IS_ERROR: u8 = 1;
 }

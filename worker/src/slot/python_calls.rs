@@ -197,6 +197,9 @@ impl Slot {
         if call.flags & flag::FRAMES != 0 {
             flags |= pipe_flag::TAKES_FRAMES;
         }
+        if call.flags & flag::SHARED != 0 {
+            flags |= pipe_flag::TAKES_SHARED;
+        }
         if call.flags & flag::STREAM != 0 {
             flags |= pipe_flag::WANTS_STREAM;
         }

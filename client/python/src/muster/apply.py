@@ -6,11 +6,14 @@ only its name. A process that does not know it (it was started since) says so, a
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import pickle
+import re
 import sys
 import threading
+import types
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,20 +62,26 @@ class Library:
         self.setup: Packed | None = None
         self._by_hash: OrderedDict[str, Packed] = OrderedDict()
         self._by_name: dict[tuple[str, str], Packed] = {}
+        self._by_code: dict[int, tuple[types.CodeType, Packed]] = {}
         self._lock = threading.Lock()
 
     def pack(self, function: Callable[..., Any]) -> Packed:
         """Pickles a function. Raises `NotPicklable`.
 
-        It is pickled at every call, for what it closes over may have changed; an equal pickle has an
+        It is pickled at every call, for what it refers to may have changed; an equal pickle has an
         equal hash, and is sent no second time. A function that is only named by its pickle is always
-        the same.
+        the same, and so is one that refers to nothing.
         """
         reference = _reference(function)
         if reference is not None:
             known = self._by_name.get(reference)
             if known is not None:
                 return known
+        is_closed = _refers_to_nothing(function)
+        if is_closed:
+            code, packed = self._by_code.get(id(function), (None, None))
+            if packed is not None and code is function.__code__:
+                return packed
         content = _dumps(function)
         hash = hashlib.blake2b(content, digest_size=16).hexdigest()
         with self._lock:
@@ -82,6 +91,12 @@ class Library:
                 if len(self._by_hash) > FUNCTIONS_MAX:
                     self._by_hash.popitem(last=False)
                     self._by_name.clear()
+                    self._by_code.clear()
+            if is_closed:
+                if len(self._by_code) >= FUNCTIONS_MAX:
+                    self._by_code.clear()
+                # Its code is kept, so no other function's code can be taken for it.
+                self._by_code[id(function)] = (function.__code__, packed)
             # What is pickled by reference holds its name.
             if reference is not None and reference[1].encode() in content and len(content) < 500:
                 self._by_name[reference] = packed
@@ -104,7 +119,14 @@ class Shipment:
         future.arguments = _dump_arguments((args, kwargs))
         if on_item is not None:
             future.listener = self._pool._options.listener(on_item, _read_item)
-        self.post(future.id, future.arguments, None, self.is_new(), future.deliver, future.listener)
+        # Pickle keeps large buffers apart.
+        loan = self._pool.lend(shipped.METHOD) if len(future.arguments) > 1 else None
+        share = None
+        if loan is not None:
+            future.borrow(loan, future.post_again)
+            share = loan.share
+        is_new = self.is_new()
+        self.post(future.id, future.arguments, None, is_new, future.deliver, future.listener, share=share)
         return future
 
     def chunks(self, is_star: bool) -> ShippedChunks:
@@ -129,9 +151,18 @@ class Shipment:
         sink: Callable[..., None],
         listener: Listener | None = None,
         attempts_max: int | None = None,
+        share: wire.Share | None = None,
     ) -> int:
-        """Sends a call; returns its size in bytes."""
+        """Sends a call; returns its size in bytes, those on the shelf not counted."""
         packed = self._packed
+        link = self._pool.link
+        is_small = len(arguments) == 1 and len(arguments[0]) <= shipped.TEXT_BYTES_MAX
+        if is_small and not (is_defined or each or packed.setup or listener):
+            # What nearly all single calls are: as text, and without an encoder.
+            head = b'{"function":"%b","arguments":"%b"}'
+            text = head % (packed.hash.encode(), base64.b64encode(arguments[0]))
+            self._pool.post(link, id, shipped.METHOD, text, [], sink)
+            return len(text)
         params: dict[str, Any] = {"function": packed.hash, "arguments": arguments}
         if each is not None:
             params["each"] = each
@@ -141,8 +172,7 @@ class Shipment:
             params["define"] = packed.definitions()
         if listener is not None:
             params["stream"] = True
-        text, frames = wire.encode(params)
-        link = self._pool.link
+        text, frames = wire.encode(params, share=share)
         self._pool.post(
             link, id, shipped.METHOD, text, frames, sink, listener=listener, attempts_max=attempts_max
         )
@@ -165,15 +195,23 @@ class ShippedFuture(Future[Any]):
                 raise error
             answer = _read_answer(body, frames)
             if isinstance(answer, dict):
-                # A new key: under the old one the broker would give the old answer again.
-                self.id = next(self._link.ids)
-                self._shipment.post(self.id, self.arguments, None, True, self.deliver, self.listener)
+                self.post_again()
                 return
-            result = pickle.loads(answer[0], buffers=answer[1:])
+            if isinstance(answer, str):
+                result = pickle.loads(base64.b64decode(answer))
+            else:
+                result = pickle.loads(answer[0], buffers=answer[1:])
         except Exception as failure:
-            self.fail(failure)
+            if not self.must_send_frames(failure):
+                self.fail(failure)
         else:
             self.succeed(result)
+
+    def post_again(self) -> None:
+        """Makes the call anew, with the function and all attachments in it."""
+        # A new key: under the old one the broker would give the old answer again.
+        self.id = next(self._link.ids)
+        self._shipment.post(self.id, self.arguments, None, True, self.deliver, self.listener)
 
 
 class ShippedChunks:
@@ -216,7 +254,8 @@ class ShippedChunks:
 
 
 def _read_answer(body: bytes, frames: list[wire.Buffer]) -> Any:
-    """The attachments of an answer, not copied; or the object that says a function is missing."""
+    """The attachments of an answer, not copied; a small one's text; or the object that says that a function
+    is missing."""
     try:
         answer = wire.read_answer(body, (), None) if not frames else _frames_in_order(body, frames)
     except MethodNotFound as error:
@@ -226,14 +265,18 @@ def _read_answer(body: bytes, frames: list[wire.Buffer]) -> Any:
     return answer
 
 
+_FRAME = re.compile(rb'\{"\$frame":(\d+)\}')
+
+
 def _read_item(value: Any, frames: Sequence[wire.Buffer]) -> Any:
-    head, *buffers = map(wire.view, frames)
+    head, *buffers = (wire.view(frames[part[wire.FRAME]]) for part in value)
     return pickle.loads(head, buffers=buffers)
 
 
 def _frames_in_order(body: bytes, frames: list[wire.Buffer]) -> list[memoryview]:
-    # The result is `[{"$frame": 0}, {"$frame": 1}, …]`: the frames as they came.
-    return [wire.view(frame) for frame in frames]
+    # The result is `[{"$frame": 0}, {"$frame": 1}, …]`; those off the shelf come after the others.
+    views = [wire.view(frame) for frame in frames]
+    return views if len(views) < 2 else [views[int(at)] for at in _FRAME.findall(body)]
 
 
 def _restored(error: Exception) -> Exception:
@@ -250,6 +293,22 @@ def _reference(function: Callable[..., Any]) -> tuple[str, str] | None:
         return None
     home = sys.modules.get(module)
     return (module, name) if getattr(home, name, None) is function else None
+
+
+def _refers_to_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a function is its code alone: no closure, no defaults, no attributes, no globals."""
+    if type(function) is not types.FunctionType or function.__closure__ or function.__dict__:
+        return False
+    if function.__defaults__ or function.__kwdefaults__:
+        return False
+    scope = function.__globals__
+    return not any(name in scope for name in _names(function.__code__))
+
+
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """Names that the code looks up outside itself, and those of attributes."""
+    inner = [part for part in code.co_consts if type(part) is types.CodeType]
+    return sum(map(_names, inner), code.co_names) if inner else code.co_names
 
 
 def _dump_arguments(value: Any) -> list[Any]:

@@ -6,10 +6,12 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .errors import InvalidParams
 from .wire import Buffer, read_answer
 
 if TYPE_CHECKING:
     from .link import Link
+    from .loan import Loan
 
 T = TypeVar("T")
 
@@ -26,6 +28,7 @@ class Future(concurrent.futures.Future[T]):
         self.method = method
         self._link = link
         self._read = read
+        self._post_as_frames: Callable[[], None] | None = None
 
     @property
     def key(self) -> str:
@@ -41,6 +44,20 @@ class Future(concurrent.futures.Future[T]):
         self._link.cancel([self.id])
         return True
 
+    def borrow(self, loan: Loan, post_as_frames: Callable[[], None]) -> None:
+        """Its call has attachments on the shelf, or else sends them so."""
+        self._post_as_frames = post_as_frames
+        self.add_done_callback(loan.end)
+
+    def must_send_frames(self, failure: BaseException) -> bool:
+        """Whether the call failed because the shelf is out of somebody's reach; then it is made again."""
+        post = self._post_as_frames
+        if post is None or not isinstance(failure, InvalidParams) or "shelf" not in failure.data:
+            return False
+        self._post_as_frames = None
+        post()
+        return True
+
     def give_up(self, error: BaseException) -> None:
         """Ends with an exception here, and the call on the cluster."""
         self.fail(error)
@@ -53,7 +70,8 @@ class Future(concurrent.futures.Future[T]):
                 raise error
             result = self._read(body, frames, self.method)
         except Exception as failure:
-            self.fail(failure)
+            if not self.must_send_frames(failure):
+                self.fail(failure)
         else:
             self.succeed(result)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -22,7 +24,8 @@ from typing import Any
 
 from . import inside, output, packing, settle, shipped, wire
 from .errors import CallError
-from .records import ERROR, FRAMES, ITEM, OUTPUT, PROGRESS, Call
+from .records import ERROR, FRAMES, ITEM, OUTPUT, PROGRESS, SHARED, Call
+from .shelf import NotThere, Shelf, receive
 
 TRACEBACK_CHARS_MAX = 64 << 10
 DOC_CHARS_MAX = 16 << 10
@@ -30,6 +33,8 @@ DOC_CHARS_MAX = 16 << 10
 
 #: Takes a stream item: its kind, its value as JSON, its attachments.
 Tell = Callable[[int, bytes, list[Any]], None]
+#: Makes JSON and attachments of a result.
+Carry = Callable[[Any], "tuple[bytes, list[Any]]"]
 
 
 class ItemTimeout(BaseException):
@@ -54,6 +59,8 @@ class Functions:
         self._functions: dict[str, Callable[..., Any]] = {}
         self.worker = ""
         self.host = socket.gethostname()
+        #: Where large attachments may be, if the broker is on this machine.
+        self.shelf: Shelf | None = None
         #: Told before each item of a timed chunk: when it has to be done, or 0.
         self.expect: Callable[[float], None] = lambda deadline: None
 
@@ -71,7 +78,8 @@ class Functions:
 
     def describe(self) -> list[dict[str, Any]]:
         """The functions as a registration tells them."""
-        return [_describe(name, function) for name, function in sorted(self._functions.items())]
+        described = [_describe(name, function) for name, function in sorted(self._functions.items())]
+        return [{**method, "shared": self.shelf is not None} for method in described]
 
     def __len__(self) -> int:
         return len(self._functions)
@@ -80,7 +88,7 @@ class Functions:
         """Runs one call or chunk; never raises an `Exception`. `tell` takes what it streams."""
         started = time.perf_counter_ns()
         items = 1
-        takes_frames = bool(call.flags & FRAMES)
+        carry = self._carry(call)
         try:
             function = self._functions.get(call.method)
             if function is None:
@@ -90,16 +98,17 @@ class Functions:
             if tell is not None:
                 output.divert(_output(tell))
             as_bytes = _as_is if call.method == shipped.METHOD else bytes
+            call = self._unshelve(call)
             if call.items:
                 given, packs = self._read_items(call)
                 items = len(given)
-                body, frames = self._run_chunk(function, given, call.remaining_ms, takes_frames, packs)
+                body, frames = self._run_chunk(function, given, call.remaining_ms, carry, packs)
             else:
                 params = self._read(call, as_bytes)
                 result = function(**params) if isinstance(params, dict) else function(*params)
                 if tell is not None:
-                    result = self._stream(result, takes_frames, tell)
-                body, frames = _carry(settle.collect(result), takes_frames)
+                    result = self._stream(result, carry, tell)
+                body, frames = carry(settle.collect(result))
             is_error = False
         except Exception as error:
             body, frames, is_error = json.dumps(self.describe_error(error)).encode(), [], True
@@ -111,7 +120,7 @@ class Functions:
                 output.divert(None)
         return Answer(body, frames, is_error, items, (time.perf_counter_ns() - started) // 1000)
 
-    def _stream(self, result: Any, takes_frames: bool, tell: Tell) -> Any:
+    def _stream(self, result: Any, carry: Carry, tell: Tell) -> Any:
         """Tells what a generator yields; what it returns, or the result of anything else."""
         result = settle.settle(result)
         found = settle.values(result)
@@ -119,9 +128,28 @@ class Functions:
             return result
         try:
             while True:
-                tell(ITEM, *_carry(next(found), takes_frames))
+                tell(ITEM, *carry(next(found)))
         except StopIteration as end:
             return end.value
+
+    def _carry(self, call: Call) -> Carry:
+        """How results of this call are carried."""
+        takes_frames = bool(call.flags & FRAMES)
+        shelf = self.shelf if call.flags & SHARED else None
+        share = functools.partial(shelf.put, is_left=True) if shelf is not None else None
+        return functools.partial(_carry, takes_frames=takes_frames, share=share)
+
+    def _unshelve(self, call: Call) -> Call:
+        """The call with what it has on the shelf as frames."""
+        text = bytes(call.params)
+        if b'"$shared"' not in text:
+            return call
+        try:
+            params, frames = receive(self.shelf, text.decode(), call.frames)
+        except NotThere as error:
+            # The caller sends them as frames then.
+            raise CallError(-32602, f"Invalid params: {error}", {"shelf": str(error)}) from None
+        return dataclasses.replace(call, params=params.encode(), frames=frames)
 
     def _read(self, call: Call, as_bytes: Callable[[memoryview], Any]) -> Any:
         if not len(call.params):
@@ -152,7 +180,7 @@ class Functions:
         function: Callable[..., Any],
         items: list[Any],
         timeout_ms: int,
-        takes_frames: bool,
+        carry: Carry,
         packs: bool,
     ) -> tuple[bytes, list[Any]]:
         results: list[Any] = []
@@ -176,23 +204,23 @@ class Functions:
             quick = _quick_chunk(results)
             if quick is not None:
                 return quick, []
-        return self._encode_chunk(results, failures, takes_frames)
+        return self._encode_chunk(results, failures, carry)
 
     def _encode_chunk(
-        self, results: list[Any], failures: dict[int, Any], takes_frames: bool
+        self, results: list[Any], failures: dict[int, Any], carry: Carry
     ) -> tuple[bytes, list[Any]]:
         parts: list[Any] = []
         for at, result in enumerate(results):
             failure = failures.get(at)
             if failure is None:
                 try:
-                    _carry(result, takes_frames)
+                    _carry(result, True)
                     parts.append({"result": result})
                     continue
                 except Exception as error:
                     failure = self.describe_error(error)
             parts.append({"error": failure})
-        return wire.encode(parts, takes_frames)
+        return carry(parts)
 
     @contextmanager
     def _alarm(self, timeout_ms: int) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
@@ -246,10 +274,12 @@ class Functions:
         return {"code": -32000, "message": f"{name}: {message}" if message else name, "data": data}
 
 
-def _carry(result: Any, takes_frames: bool) -> tuple[bytes, list[Any]]:
+def _carry(
+    result: Any, takes_frames: bool, share: wire.Share | None = None
+) -> tuple[bytes, list[Any]]:
     """A result as JSON and frames. Raises `TypeError` naming one that cannot be carried."""
     try:
-        return wire.encode(result, takes_frames)
+        return wire.encode(result, takes_frames, share)
     except (ValueError, RecursionError) as error:
         raise TypeError(f"a result cannot be held by JSON: {error}: {result!r:.80}") from None
 

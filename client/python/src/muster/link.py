@@ -26,6 +26,7 @@ from typing import Any
 
 import zmq
 
+from . import shelf
 from .bell import Bell
 from .connection import Address, Target
 from .door import Door
@@ -85,6 +86,8 @@ class Link:
         self._asking: tuple[float, float] | None = None
         self._unsure: list[Entry] = []
         self._address: Address = target.resolve()
+        #: Where large attachments may be, if the broker is on this machine and has one.
+        self.shelf = shelf.beside(self._address.frontend)
         self._thread = threading.Thread(target=self._run, name="muster-link", daemon=True)
         self._thread.start()
         _links.add(self)
@@ -152,8 +155,12 @@ class Link:
         if self.pid != os.getpid():
             return
         self._wake()
-        if threading.current_thread() is not self._thread:
+        if not self.is_own_thread():
             self._thread.join(5)
+
+    def is_own_thread(self) -> bool:
+        """Whether this is the link's thread, which must not wait for an answer."""
+        return threading.current_thread() is self._thread
 
     def _wake(self) -> None:
         self._is_asleep = False
@@ -235,6 +242,8 @@ class Link:
                     self._heard = time.monotonic()
                 return received
             body, frames = message
+            if b'"$shared"' in body:
+                body, frames = self._unshelve(body, frames)
             if body.startswith(PREFIX):
                 self._hear(body, frames)
                 continue
@@ -244,6 +253,16 @@ class Link:
                 entry.deliver(body, frames, None)
         self._heard = time.monotonic()
         return BURST
+
+    def _unshelve(self, body: bytes, frames: list[Buffer]) -> tuple[bytes, list[Buffer]]:
+        """The message with what it has on the shelf as frames."""
+        try:
+            text, frames = shelf.receive(self.shelf, str(body, "utf-8"), frames, is_last=True)
+            return text.encode(), frames
+        except (shelf.NotThere, UnicodeDecodeError) as error:
+            id = find_id(body)
+            lost = {"code": -32008, "message": f"unreadable answer: {error}"}
+            return json.dumps({"jsonrpc": "2.0", "error": lost, "id": id}).encode(), []
 
     def _hear(self, body: bytes, frames: list[Buffer]) -> None:
         """A notification about a call that runs."""
@@ -400,6 +419,7 @@ class Link:
     def _reopen(self, now: float) -> None:
         try:
             self._address = self.target.resolve()
+            self.shelf = shelf.beside(self._address.frontend)
             self._door = Door(self._context, self._address)
             self._due = now + OPENING
         except (MusterError, zmq.ZMQError, OSError) as error:

@@ -35,12 +35,15 @@ class Options:
         """Takes what a call says before its answer."""
         return Listener(self.on_progress, self.on_output, on_item, read)
 
-    def meta(self, attempts_max: int | None = None) -> str:
-        """The members of `meta`, with a comma behind each. `attempts_max` holds if `attempts` is no less."""
-        text = '"frames":true,'
+    def meta(self, attempts_max: int | None = None, is_shared: bool = False) -> str:
+        """The members of `meta`, with a comma behind each. `attempts_max` holds if `attempts` is no less;
+        `is_shared`: large attachments may come by the shelf."""
+        text = '"shared":true,' if is_shared else '"frames":true,'
         if self.timeout is not None:
             text += f'"timeout_ms":{max(0, round(self.timeout * 1000)) or int(self.timeout > 0)},'
-        attempts = min((n for n in (self.attempts, attempts_max) if n is not None), default=None)
+        attempts = self.attempts
+        if attempts_max is not None:
+            attempts = attempts_max if attempts is None else min(attempts, attempts_max)
         if attempts is not None:
             text += f'"attempts_max":{attempts:d},'
         if self.priority is not None:
@@ -59,6 +62,7 @@ class Method:
     doc: str = ""
     once: bool = False
     chunks: bool = False
+    shared: bool = False
     slots: int = 0
     service_us: float | None = None
 
@@ -73,6 +77,7 @@ def read_method(entry: dict[str, Any]) -> Method:
         entry.get("doc") or "",
         bool(entry.get("once")),
         bool(entry.get("chunks")),
+        bool(entry.get("shared")),
         int(entry.get("slots") or 0),
         entry.get("service_us"),
     )

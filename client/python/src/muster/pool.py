@@ -7,6 +7,7 @@ Functions are named (`pool.call("multiply", 5, 3)`: a method that a worker offer
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import threading
@@ -23,6 +24,7 @@ from .entry import Entry, nobody
 from .errors import MethodNotFound, MusterError
 from .future import Future
 from .link import Link
+from .loan import Loan
 from .mapping import MapIterator, NamedCalls, NamedChunks, Work
 from .options import Method, Options, read_method
 from .streaming import Listener, Stream
@@ -91,9 +93,29 @@ class ClusterPool:
         """Makes a call with its parameters as they go over the wire: by position or by name."""
         link = self.link
         future: Future[Any] = Future(link, next(link.ids), method, read)
-        text, frames = wire.encode(params)
+        loan = self.lend(method)
+        text, frames = wire.encode(params, share=loan.share if loan is not None else None)
+        if loan is not None and loan.names:
+
+            def post_as_frames() -> None:
+                # Under a new key: the old one has its answer.
+                future.id = next(link.ids)
+                text, frames = wire.encode(params)
+                self.post(link, future.id, method, text, frames, future.deliver, listener=listener)
+
+            future.borrow(loan, post_as_frames)
         self.post(link, future.id, method, text, frames, future.deliver, listener=listener)
         return future
+
+    def lend(self, method: str) -> Loan | None:
+        """What puts large attachments of a call on the shelf, where there is one."""
+        shelf = self._shared.link.shelf
+        return None if shelf is None else Loan(shelf, functools.partial(self._takes_shared, method))
+
+    def _takes_shared(self, method: str) -> bool:
+        # The link's thread, which runs callbacks, must not wait for an answer.
+        found = self._shared.methods.get(method) if self.link.is_own_thread() else self.method(method)
+        return found is not None and found.shared
 
     def stream(self, function: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Stream[Any]:
         """Calls a generator function and gives what it yields as it comes."""
@@ -132,7 +154,8 @@ class ClusterPool:
             listener = self._options.listener()
         if listener is not None:
             extra += '"stream":true,'
-        meta = f',"meta":{{{self._options.meta(attempts_max)}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
+        members = self._options.meta(attempts_max, link.shelf is not None)
+        meta = f',"meta":{{{members}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
         body = b"".join((head, params, meta.encode()))
         entry = Entry(id, method, body, frames, sink, self._options.attempts == 1, listener)
         link.submit(entry, None if '"map"' in extra else self._options.timeout)

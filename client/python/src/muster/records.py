@@ -12,7 +12,7 @@ from enum import IntEnum
 
 VERSION = 1
 
-RAW, OWN_FRAME, STREAM, FRAMES, ERROR, WHOLE = 1, 2, 4, 8, 16, 32
+RAW, OWN_FRAME, STREAM, FRAMES, ERROR, WHOLE, SHARED = 1, 2, 4, 8, 16, 32, 64
 
 
 #: Kinds of stream items.

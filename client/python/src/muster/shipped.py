@@ -8,7 +8,7 @@ very file in its Python children, which may run Python 3.8.
 
 - `function`: the hash of the function, 32 hexadecimal digits.
 - `arguments`: a list of attachments. The first is a pickle, the rest are its out-of-band buffers. It
-  holds `(args, kwargs)` or, with `each`, the list of items.
+  holds `(args, kwargs)` or, with `each`, the list of items. A small pickle may come as text in base64 instead.
 - `define`: attachments with pickled functions, by hash. They are kept until the process ends.
 - `setup`: the hash of a function without parameters that runs once in each process, before the rest.
 - `each`: absent, or `"item"` or `"arguments"`: apply the function to every item, as its one argument or
@@ -16,7 +16,7 @@ very file in its Python children, which may run Python 3.8.
 - `stream`: if the function makes a generator, what it yields is sent as it comes.
 
 It answers a list of attachments, pickle and buffers likewise: the function's result, or with `each`
-the pair of the list of results and a dict of failures by place. If it does not know a function, it answers
+the pair of the list of results and a dict of failures by place. A small one is text if the arguments were. If it does not know a function, it answers
 `{"missing": HASH}`; the caller asks again with `define`.
 """
 
@@ -40,6 +40,9 @@ FUNCTIONS_MAX = 1000
 BUFFER_BYTES_MIN = 4 << 10
 BUFFERS_MAX = 48
 
+#: Larger pickles are attachments. Smaller ones are quicker within the message than in a frame beside it.
+TEXT_BYTES_MAX = 1 << 10
+
 #: What a host makes of coroutines and generators.
 settle: Callable[[Any], Any] | None = None
 
@@ -49,7 +52,7 @@ _set_up: set[str] = set()
 
 def apply(
     function: str,
-    arguments: list[Any],
+    arguments: list[Any] | str,
     define: dict[str, Any] | None = None,
     setup: str | None = None,
     each: str | None = None,
@@ -69,9 +72,11 @@ def apply(
         _set_up.add(setup)
     run = _functions[function]
     _functions.move_to_end(function)
+    is_text = isinstance(arguments, str)
+    parts = [base64.b64decode(arguments)] if isinstance(arguments, str) else arguments
     # Arrays can be written to, as they can where the function came from.
-    buffers = [bytearray(b) if memoryview(b).readonly else b for b in arguments[1:]]
-    given = pickle.loads(arguments[0], buffers=buffers)
+    buffers = [bytearray(b) if memoryview(b).readonly else b for b in parts[1:]]
+    given = pickle.loads(parts[0], buffers=buffers)
     if each is not None:
         return _dump_each(*_apply_each(run, given, each == "arguments"))
     args, kwargs = given
@@ -79,7 +84,10 @@ def apply(
         result = run(*args, **kwargs)
         if stream and inspect.isgenerator(result):
             return _dump_yielded(result)
-        return dump(result if settle is None else settle(result))
+        answer = dump(result if settle is None else settle(result))
+        if is_text and len(answer) == 1 and len(answer[0]) <= TEXT_BYTES_MAX:
+            return base64.b64encode(answer[0]).decode("ascii")
+        return answer
     except Exception as error:
         packed = _pack_error(error)
         if packed is not None:

@@ -25,6 +25,7 @@ from .errors import CallError, MusterError
 from .hosting import Functions
 from .process import Process, open_fds
 from .records import Command
+from .shelf import beside
 
 #: Heartbeats without an answer before the broker is taken for gone.
 MISSED_MAX = 3
@@ -66,6 +67,7 @@ class Supervisor:
         self._address = target.resolve()
         if self._address.workers is None:
             self._address = _ask_doors(self._target, self._address.frontend)
+        functions.shelf = beside(self._address.workers or "")
         self._signals = 0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)

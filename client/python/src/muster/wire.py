@@ -15,9 +15,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from . import packing
 from .errors import CallError, InvalidParams, from_object
+from .shelf import BYTES_MIN, SHARED
 
 FRAME, BASE64, LITERAL, ARRAY = "$frame", "$base64", "$literal", "$array"
-_SHAPES = frozenset((FRAME, BASE64, LITERAL, ARRAY))
+_SHAPES = frozenset((FRAME, BASE64, LITERAL, ARRAY, SHARED))
 
 #: Attachments of one message; the protocol allows 64 frames with envelope and body.
 FRAMES_MAX = 60
@@ -33,6 +34,8 @@ class HasBuffer(Protocol):
 
 #: What an attachment can be: anything with the buffer protocol, or a received frame.
 Buffer = Any
+#: Puts bytes where the reader finds them by a name; None when they are to travel as a frame.
+Share = Callable[[Buffer], "str | None"]
 
 
 class TooManyFrames(TypeError):
@@ -52,8 +55,11 @@ _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 _quick = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse).encode
 
 
-def encode(value: Any, takes_frames: bool = True) -> tuple[bytes, list[Buffer]]:
+def encode(
+    value: Any, takes_frames: bool = True, share: Share | None = None
+) -> tuple[bytes, list[Buffer]]:
     """A value as JSON text in UTF-8, and its attachments; bytes as text if `takes_frames` is False.
+    `share` is offered large ones.
 
     Raises `TypeError` naming what JSON cannot hold, `ValueError` for NaN and infinities.
     """
@@ -64,7 +70,7 @@ def encode(value: Any, takes_frames: bool = True) -> tuple[bytes, list[Buffer]]:
     except _Binary:
         is_slow = True
     if is_slow:
-        text = _quick(_lower(value, frames if takes_frames else None))
+        text = _quick(_lower(value, _Attachments(frames if takes_frames else None, share)))
     try:
         return text.encode(), frames
     except UnicodeEncodeError:
@@ -86,46 +92,59 @@ def _has_shape(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_has_shape, value))
 
 
-def _lower(value: Any, frames: list[Buffer] | None) -> Any:
+class _Attachments:
+    """What is taken out of a value. `frames` is None when they are to be text."""
+
+    def __init__(self, frames: list[Buffer] | None, share: Share | None) -> None:
+        self._frames = frames
+        self._share = share
+
+    def add(self, value: Buffer) -> dict[str, Any]:
+        """Takes bytes; what stands for them."""
+        frames = self._frames
+        if frames is None:
+            return {BASE64: base64.b64encode(value).decode("ascii")}
+        if isinstance(value, memoryview) and not value.c_contiguous:
+            value = value.tobytes()
+        if self._share is not None and memoryview(value).nbytes >= BYTES_MIN:
+            name = self._share(value)
+            if name is not None:
+                return {SHARED: name}
+        if len(frames) == FRAMES_MAX:
+            raise TooManyFrames(f"a message carries at most {FRAMES_MAX} bytes objects and arrays")
+        frames.append(value)
+        return {FRAME: len(frames) - 1}
+
+
+def _lower(value: Any, attachments: _Attachments) -> Any:
     """The value with attachments taken out and look-alikes marked."""
     if isinstance(value, dict):
-        lowered = {key: _lower(item, frames) for key, item in value.items()}
-        return {LITERAL: lowered} if not _SHAPES.isdisjoint(lowered) else lowered
+        lowered = {key: _lower(item, attachments) for key, item in value.items()}
+        return {LITERAL: lowered} if not _SHAPES.isdisjoint(value) else lowered
     if isinstance(value, (list, tuple)):
-        return [_lower(item, frames) for item in value]
+        return [_lower(item, attachments) for item in value]
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return _attach(value, frames)
+        return attachments.add(value)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         if isinstance(value, numpy.ndarray):
-            return _lower_array(value, frames, numpy)
+            return _lower_array(value, attachments, numpy)
         if isinstance(value, numpy.generic):
-            return _lower(value.item(), frames)
+            return _lower(value.item(), attachments)
     raise TypeError(
         f"{type(value).__module__}.{type(value).__qualname__} {value!r:.80} cannot be held by JSON"
     )
 
 
-def _lower_array(array: Any, frames: list[Buffer] | None, numpy: Any) -> dict[str, Any]:
+def _lower_array(array: Any, attachments: _Attachments, numpy: Any) -> dict[str, Any]:
     if array.dtype.hasobject:
         raise TypeError("an array of Python objects cannot be an attachment")
     dtype = numpy.lib.format.dtype_to_descr(array.dtype)
     # Copies only what is not contiguous; dates have no buffer of their own.
     flat = numpy.ascontiguousarray(array).reshape(-1).view(numpy.uint8) if array.size else b""
-    return {ARRAY: _attach(flat, frames), "dtype": dtype, "shape": list(array.shape)}
-
-
-def _attach(value: Buffer, frames: list[Buffer] | None) -> dict[str, Any]:
-    if frames is None:
-        return {BASE64: base64.b64encode(value).decode("ascii")}
-    if len(frames) == FRAMES_MAX:
-        raise TooManyFrames(f"a message carries at most {FRAMES_MAX} bytes objects and arrays")
-    if isinstance(value, memoryview) and not value.c_contiguous:
-        value = value.tobytes()
-    frames.append(value)
-    return {FRAME: len(frames) - 1}
+    return {ARRAY: attachments.add(flat), "dtype": dtype, "shape": list(array.shape)}
 
 
 def restore(value: Any, frames: Sequence[Buffer], as_bytes: Callable[[memoryview], Any] = bytes) -> Any:

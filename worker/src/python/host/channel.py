@@ -38,6 +38,7 @@ HEEDS_CANCEL = 0x86
 # Flags of a call.
 TAKES_FRAMES = 1
 WANTS_STREAM = 2
+TAKES_SHARED = 4
 # Flags of a result.
 IS_ERROR = 1
 # Flags of a stream item.

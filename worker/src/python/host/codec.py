@@ -11,13 +11,14 @@ import types
 from typing import Any, Callable
 
 from muster_host.failure import InvalidParams, Unsupported, describe_failure, type_name
+from muster_host.shelf import BYTES_MIN, SHARED, Shelf
 
 ATTACHMENTS_MAX = 60
 # Views from this size on are written to the pipe at once; smaller ones are copied.
 VIEW_BYTES_MIN = 64 << 10
 
 FRAME, BASE64, LITERAL, ARRAY = "$frame", "$base64", "$literal", "$array"
-SHAPES = frozenset((FRAME, BASE64, LITERAL, ARRAY))
+SHAPES = frozenset((FRAME, BASE64, LITERAL, ARRAY, SHARED))
 
 
 class Encoder:
@@ -26,6 +27,8 @@ class Encoder:
     def __init__(self) -> None:
         # None: the caller takes no attachments.
         self.frames: list[Any] | None = None
+        # None: large attachments are frames like others.
+        self.shelf: Shelf | None = None
         # Objects made here that stand for bytes.
         self._made = 0
         self._nested = self._build(",")
@@ -141,6 +144,10 @@ class Encoder:
         self._made += 1
         if self.frames is None:
             return {BASE64: base64.b64encode(value).decode("ascii")}
+        if self.shelf is not None and memoryview(value).nbytes >= BYTES_MIN:
+            name = self.shelf.put(value, is_left=True)
+            if name is not None:
+                return {SHARED: name}
         if len(self.frames) == ATTACHMENTS_MAX:
             raise Unsupported(f"a result carries at most {ATTACHMENTS_MAX} bytes objects and arrays")
         # What can change until it is written is copied, unless it is written at once.

@@ -8,6 +8,7 @@ import traceback
 from typing import Any
 
 from muster_host.channel import Forked
+from muster_host.shelf import NotThere
 
 # The start of the file name of each module of this program.
 OWN_FILES = "<muster host>"
@@ -60,6 +61,9 @@ def describe_failure(error: BaseException) -> str:
         raise error
     if isinstance(error, InvalidParams):
         return error_object(INVALID_PARAMS, f"Invalid params: {error}")
+    if isinstance(error, NotThere):
+        # The caller sends them as frames then.
+        return error_object(INVALID_PARAMS, f"Invalid params: {error}", {"shelf": str(error)})
     if isinstance(error, ItemTimeout):
         return error_object(DEADLINE_EXCEEDED, "DeadlineExceeded", {"state": "running"})
     kind = "TypeError" if isinstance(error, Unsupported) else type_name(type(error))

@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, NoReturn
 
 import muster_host
-from muster_host import inside, loading, package, packing, shipped
+from muster_host import inside, loading, package, packing, shelf, shipped
 from muster_host.channel import (
     CALL,
     CONFIGURE,
@@ -27,6 +27,7 @@ from muster_host.channel import (
     RESULT,
     STREAM,
     TAKES_FRAMES,
+    TAKES_SHARED,
     TICK,
     WANTS_STREAM,
     Call,
@@ -52,6 +53,8 @@ class Host:
         self.functions: dict[str, Callable[..., Any]] = {}
         # Those that make coroutines or generators.
         self.pending: set[str] = set()
+        # Where large attachments may be, if the broker is on this machine.
+        self.shelf: shelf.Shelf | None = None
 
     def configure(self, config: dict[str, Any]) -> bool:
         """Loads the modules and tells what they offer; False when that failed."""
@@ -63,9 +66,12 @@ class Host:
                 shipped.settle = collect
                 methods[shipped.METHOD] = loading.Method(shipped.METHOD, shipped.apply, "--allow-apply")
             described = [loading.describe_method(method) for method in methods.values()]
+            if config["shelf"]:
+                self.shelf = shelf.Shelf(config["shelf"])
             for entry in described:
                 # It takes chunks of its own.
                 entry["chunks"] = entry["name"] != shipped.METHOD
+                entry["shared"] = self.shelf is not None
             if config["init"]:
                 settle(loading.find(config["init"])())
         except BaseException as error:
@@ -82,12 +88,16 @@ class Host:
     def run(self, call: Call) -> None:
         """Runs one call or chunk and sends its result."""
         self.encoder.frames = [] if call.flags & TAKES_FRAMES else None
+        self.encoder.shelf = self.shelf if call.flags & TAKES_SHARED else None
         current = Current(self, call)
         started = time.perf_counter_ns()
         flags, items = 0, 1
         inside.enter(f"c{call.number}", current.progress, current.is_cancelled)
         try:
             function = self.functions[call.method]
+            if '"$shared"' in call.params:
+                text, attachments = shelf.receive(self.shelf, call.params, call.attachments)
+                call = call._replace(params=text, attachments=attachments)
             if call.items:
                 body, items = self.run_chunk(function, call)
             else:
