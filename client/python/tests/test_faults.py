@@ -230,15 +230,25 @@ def test_curve_keys_come_from_the_connection_file(cluster: Cluster, tmp_path):
     pool.terminate()
 
 
-def test_an_interrupted_call_is_cancelled(cluster: Cluster):
+@pytest.mark.parametrize("call", ["pool.call('nap', 300)", "pool.map('nap', [300] * 10, 1)"])
+def test_what_is_interrupted_is_cancelled(cluster: Cluster, call: str):
     cluster.serve()
     pool = cluster.connect(slots=2)
     script = (
         "import muster, os, threading, signal\n"
         f"pool = muster.connect('t', runtime_dir={str(cluster.folder)!r})\n"
-        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "pool.call('nap', 300)\n"
+        "def interrupt():\n"
+        "    while not pool.status()['calls']['running']: pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt, daemon=True).start()\n"
+        f"{call}\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "KeyboardInterrupt" in done.stderr
-    wait_for(lambda: pool.status()["calls"]["cancelled"] == 1, "the call to be cancelled")
+
+    def is_over():
+        calls = pool.status()["calls"]
+        return calls["cancelled"] and not calls["running"] and not calls["queued"]
+
+    wait_for(is_over, "the calls to be cancelled")
+    assert pool.call("square", 3) == 9

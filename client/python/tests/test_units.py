@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -248,3 +250,32 @@ def test_inside_is_harmless_outside():
 
 def test_the_package_is_typed():
     assert os.path.exists(os.path.join(os.path.dirname(muster.__file__), "py.typed"))
+
+
+def test_programs_are_found_in_muster_bin_and_then_on_path(tmp_path, monkeypatch):
+    from muster.private import StartError, find_program
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "muster-x").touch(mode=0o755)
+    monkeypatch.setenv("MUSTER_BIN", str(first))
+    monkeypatch.setenv("PATH", str(second))
+    assert find_program("muster-x") == str(first / "muster-x")
+    (first / "muster-x").unlink()
+    assert find_program("muster-x") == str(second / "muster-x")
+    with pytest.raises(StartError, match="muster-y is neither in MUSTER_BIN .* nor on PATH"):
+        find_program("muster-y")
+
+
+def test_pyzmq_is_all_it_needs():
+    script = (
+        "import sys\n"
+        "for name in ('numpy', 'cloudpickle', 'joblib', 'tqdm'): sys.modules[name] = None\n"
+        "import muster, muster.aio, muster.executor, muster.serve\n"
+        "from muster.apply import Library\n"
+        "try: Library().pack(lambda x: x)\n"
+        "except muster.NotPicklable as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "pip install cloudpickle" in done.stdout, done.stderr

@@ -83,6 +83,7 @@ def main():
             "hosted-map": lambda n: hosted.map("square", range(n)),
             "shipped-map": lambda n: shipping.map(lambda x: x * x, range(n)),
             "hosted-submit": lambda n: futures(lambda i: hosted.submit("square", i), n),
+            "shipped-submit": lambda n: futures(lambda i: shipping.submit(lambda x: x * x, i), n),
             "hosted-array": arrays.hosted,
             "raw-array": arrays.raw,
             "executor-submit": lambda n: futures(lambda i: executor.submit(square, i), n),

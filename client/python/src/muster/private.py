@@ -34,10 +34,10 @@ class StartError(MusterError, RuntimeError):
 def find_program(name: str) -> str:
     """The path of `muster-broker` or its like: from `MUSTER_BIN` (a folder), else from PATH."""
     folder = os.environ.get("MUSTER_BIN")
-    found = shutil.which(name, path=folder) if folder else shutil.which(name)
+    found = (shutil.which(name, path=folder) if folder else None) or shutil.which(name)
     if found is None:
-        where = f"in MUSTER_BIN ({folder})" if folder else "on PATH; set MUSTER_BIN to the folder that has it"
-        raise StartError(f"{name} is not {where}")
+        where = f"neither in MUSTER_BIN ({folder}) nor" if folder else "not"
+        raise StartError(f"{name} is {where} on PATH; set MUSTER_BIN to the folder that has it")
     return os.path.abspath(found)
 
 

@@ -130,6 +130,14 @@ pub fn pools(bench: &Bench) -> anyhow::Result<Measured> {
             Aim::AtLeast(1.0),
         ),
         (
+            "shipped-submit",
+            "pool-apply",
+            calls,
+            "single calls of a shipped function in flight",
+            "calls/s ÷ Pool(4).apply_async",
+            Aim::AtLeast(1.0),
+        ),
+        (
             "hosted-submit",
             "executor-submit",
             calls,
