@@ -12,10 +12,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed as _as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from . import inside, wire
 from .apply import Library, Shipment
@@ -25,7 +24,7 @@ from .errors import MethodNotFound, MusterError
 from .future import Future
 from .link import Link
 from .loan import Loan
-from .mapping import MapIterator, NamedCalls, NamedChunks, Work
+from .maps import Maps
 from .options import Method, Options, read_method
 from .streaming import Listener, Stream
 
@@ -33,13 +32,11 @@ if TYPE_CHECKING:
     from .parallel import ParallelFunction, RemoteFunction
     from .rpc import Proxy
 
-T = TypeVar("T")
-
 #: How long `connect` waits for the broker's first word, in seconds.
 CONNECT_TIMEOUT = 2.0
 
 
-class ClusterPool:
+class ClusterPool(Maps):
     """Calls to one cluster. Safe for use by many threads; a forked child gets a connection of its own."""
 
     def __init__(self, target: Target, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
@@ -185,85 +182,6 @@ class ClusterPool:
         text, frames = wire.encode(kwargs or args)
         body = b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (json.dumps(method).encode(), text)
         self.link.submit(Entry(0, method, body, frames, nobody))
-
-    # --- many calls -------------------------------------------------------------------------
-
-    def map(
-        self,
-        function: str | Callable[..., Any],
-        items: Iterable[Any],
-        chunksize: int | None = None,
-        *,
-        progress: bool = False,
-        return_exceptions: bool = False,
-    ) -> list[Any]:
-        """Applies a function to every item and returns the results in order.
-
-        Items travel in chunks, as long as is good for this function, or of `chunksize`. If an item
-        fails, the exception is raised when all have ended: its `index` is the item's, its
-        `results` holds everybody's results, with exceptions in the places of those that failed.
-        """
-        run = self._run(function, items, chunksize, progress=progress)
-        return run.collect(return_exceptions)
-
-    def starmap(
-        self,
-        function: str | Callable[..., Any],
-        items: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
-        *,
-        progress: bool = False,
-        return_exceptions: bool = False,
-    ) -> list[Any]:
-        """Like `map`; each item is the list of the function's arguments."""
-        run = self._run(function, items, chunksize, is_star=True, progress=progress)
-        return run.collect(return_exceptions)
-
-    def imap(
-        self,
-        function: str | Callable[..., Any],
-        items: Iterable[Any],
-        chunksize: int | None = None,
-        *,
-        progress: bool = False,
-    ) -> MapIterator:
-        """Like `map`, one result after the other as it is there; takes items as results are taken.
-
-        A failed item raises in its turn, and the iterator goes on.
-        """
-        return MapIterator(self._run(function, items, chunksize, progress=progress), is_ordered=True)
-
-    def imap_unordered(
-        self,
-        function: str | Callable[..., Any],
-        items: Iterable[Any],
-        chunksize: int | None = None,
-        *,
-        progress: bool = False,
-    ) -> MapIterator:
-        """Like `imap`, in the order in which results come."""
-        return MapIterator(self._run(function, items, chunksize, progress=progress), is_ordered=False)
-
-    def as_completed(self, futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
-        """Yields futures as they end; raises `TimeoutError` after `timeout` seconds."""
-        return _as_completed(futures, timeout)  # type: ignore[return-value]
-
-    def _run(
-        self,
-        function: str | Callable[..., Any],
-        items: Iterable[Any],
-        chunksize: int | None,
-        *,
-        is_star: bool = False,
-        progress: bool = False,
-    ) -> Work:
-        if not isinstance(function, str):
-            return Work(self, self.shipment(function).chunks(is_star), items, chunksize, progress)
-        method = self.method(function)
-        runs_once = self._options.attempts == 1 or (method is not None and method.once)
-        if method is not None and method.chunks and not is_star and not runs_once:
-            return Work(self, NamedChunks(self, function), items, chunksize, progress)
-        return Work(self, NamedCalls(self, function, is_star), items, 1, progress)
 
     # --- functions --------------------------------------------------------------------------
 

@@ -14,23 +14,22 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 import zmq
 
 from . import __version__, output, records, slot
 from .connection import Target
+from .crew import ITEM_GRACE, Crew
 from .door import open_dealer
 from .errors import CallError, MusterError
 from .hosting import Functions
-from .process import Process, open_fds
+from .process import Process
 from .records import Command
 from .shelf import beside
 
 #: Heartbeats without an answer before the broker is taken for gone.
 MISSED_MAX = 3
-#: How long past its deadline an item may run before its process is ended, in seconds.
-ITEM_GRACE = 1.0
 #: How long a function that looks for its cancellation may go on once it is told, in seconds.
 CANCEL_GRACE = 1.0
 #: Slots for calls inside others: so many for each slot, with numbers above those of slots.
@@ -62,8 +61,8 @@ class Supervisor:
         self._allow_apply = allow_apply
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._token = secrets.token_hex(16)
-        self._slots = [Process(number) for number in range(1, slots + 1)]
-        self._own_fds = open_fds()
+        self._poller = zmq.Poller()
+        self._crew = Crew(slots, self._poller, self._serve, self._tell_lost)
         self._address = target.resolve()
         if self._address.workers is None:
             self._address = _ask_doors(self._target, self._address.frontend)
@@ -80,7 +79,6 @@ class Supervisor:
         self._beat_at = 0.0
         self._missed = 0
         self._drain_until: float | None = None
-        self._poller = zmq.Poller()
 
     def run(self) -> None:
         """Serves until a signal or the broker ends it. Raises `Refused`."""
@@ -96,8 +94,8 @@ class Supervisor:
                 pass
             self._tell(Command.GOODBYE)
         finally:
-            for process in self._slots:
-                self._kill(process)
+            for process in self._crew.processes:
+                self._crew.kill(process)
             self._control.close(linger=500)
             self._context.term()
             for number, handler in handlers.items():
@@ -116,9 +114,9 @@ class Supervisor:
             self._drain(GRACE)
         if self._signals > 1:
             return False
-        self._keep_slots(now)
+        self._crew.keep(now, may_start=bool(self._epoch))
         if self._drain_until is not None:
-            is_done = not any(process.pid for process in self._slots)
+            is_done = not any(process.pid for process in self._crew.processes)
             if is_done or now > self._drain_until:
                 return False
         if now >= self._beat_at:
@@ -130,14 +128,14 @@ class Supervisor:
                 os.read(self._wake_read, 64)
             else:
                 # None: it was ended in this very turn.
-                process = next((p for p in self._slots if p.orders and p.orders.fileno() == found), None)
+                process = self._crew.find_by_fd(found)
                 if process is not None:
                     self._heard(process)
         return True
 
     def _wait(self, now: float) -> float:
         times = [self._beat_at]
-        for process in self._slots:
+        for process in self._crew.processes:
             if not process.pid and process.restart_at is not None:
                 times.append(process.restart_at)
             deadline = process.board.read()[3]
@@ -165,8 +163,8 @@ class Supervisor:
             self._control.disconnect(self._address.workers or "")
             self._address = address
             self._control.connect(address.workers)
-            for process in self._slots:
-                self._kill(process)
+            for process in self._crew.processes:
+                self._crew.kill(process)
 
     def _register(self, command: Command) -> None:
         registration = {
@@ -175,7 +173,7 @@ class Supervisor:
             "name": self._name,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "slots": sum(not process.is_unwanted and process.nest is None for process in self._slots),
+            "slots": sum(not process.is_unwanted and process.nest is None for process in self._crew.processes),
             "version": __version__,
             "methods": self._functions.describe(),
             "allow_apply": self._allow_apply,
@@ -215,8 +213,8 @@ class Supervisor:
         elif command is Command.RESIZE:
             self._resize(int(content))
         elif command is Command.RELOAD:
-            for process in self._slots:
-                self._order(process.number, slot.DRAIN)
+            for process in self._crew.processes:
+                self._crew.order(process.number, slot.DRAIN)
         elif command is Command.OPEN:
             self._open(json.loads(content))
         elif command is Command.CLOSE:
@@ -224,23 +222,23 @@ class Supervisor:
 
     def _open(self, nest: dict[str, Any]) -> None:
         """A slot for the calls inside another, or word that there are enough."""
-        nested = [process.number for process in self._slots if process.nest is not None]
-        largest = NESTED_MAX * (len(self._slots) - len(nested))
+        nested = [process.number for process in self._crew.processes if process.nest is not None]
+        largest = NESTED_MAX * (len(self._crew.processes) - len(nested))
         if len(nested) >= largest:
             refused = {"nest": nest, "max": largest}
             self._tell(Command.NOT_OPENED, json.dumps(refused).encode())
         elif self._drain_until is None:
             number = next(n for n in itertools.count(NESTED_FIRST) if n not in nested)
-            self._slots.append(Process(number, nest))
+            self._crew.processes.append(Process(number, nest))
 
     def _close(self, number: int) -> None:
-        process = self._find(number)
+        process = self._crew.find(number)
         if process is not None and process.nest is not None:
             process.is_unwanted = True
             if process.pid:
-                self._kill(process, is_on_purpose=True)
+                self._crew.kill(process, is_on_purpose=True)
             else:
-                self._slots.remove(process)
+                self._crew.processes.remove(process)
 
     def _welcome(self, welcome: dict[str, Any]) -> None:
         self._name = self._functions.worker = welcome["name"]
@@ -248,182 +246,86 @@ class Supervisor:
         self._beat_at = min(self._beat_at, time.monotonic() + self._heartbeat)
         is_other = welcome["epoch"] != self._epoch
         self._epoch = welcome["epoch"]
-        for process in list(self._slots):
+        for process in list(self._crew.processes):
             if is_other and process.nest is not None:
                 # Another broker knows nothing of it.
                 self._close(process.number)
             else:
-                self._order(process.number, slot.REJOIN if is_other else slot.JOIN)
+                self._crew.order(process.number, slot.REJOIN if is_other else slot.JOIN)
 
     def _cancel(self, number: int, seq: int, dispatch: bytes) -> None:
-        process = self._find(number)
+        process = self._crew.find(number)
         if process is None:
             return
         started, ended, heeding, _ = process.board.read()
         if started == seq and ended != seq:
             if heeding != seq:
-                self._kill(process, is_on_purpose=True)
+                self._crew.kill(process, is_on_purpose=True)
                 return
             process.cancelled = (seq, time.monotonic() + CANCEL_GRACE)
-            self._order(number, slot.CANCEL, seq, dispatch)
+            self._crew.order(number, slot.CANCEL, seq, dispatch)
         else:
-            self._order(number, slot.CANCEL, seq, dispatch)
+            self._crew.order(number, slot.CANCEL, seq, dispatch)
 
     def _recall(self, content: bytes) -> None:
         late = []
         for number, seq, dispatch in records.unpack_slot_calls(content):
-            process = self._find(number)
+            process = self._crew.find(number)
             if process is None or not process.pid or process.board.read()[0] >= seq:
                 late.append(records.pack_recalled(number, seq, dispatch, False))
             else:
-                self._order(number, slot.RECALL, seq, dispatch)
+                self._crew.order(number, slot.RECALL, seq, dispatch)
         if late:
             self._tell(Command.RECALLED, b"".join(late))
-
-    def _order(self, number: int, kind: bytes, seq: int = 0, dispatch: bytes = bytes(20)) -> None:
-        process = self._find(number)
-        if process is not None and process.orders is not None:
-            process.unsent += slot.ORDER.pack(kind, number, seq, dispatch)
-            self._write(process)
-
-    def _write(self, process: Process) -> None:
-        orders = process.write()
-        self._poller.register(orders.fileno(), zmq.POLLIN | zmq.POLLOUT if process.unsent else zmq.POLLIN)
-
-    def _find(self, number: int) -> Process | None:
-        return next((process for process in self._slots if process.number == number), None)
 
     def _drain(self, grace: float) -> None:
         if self._drain_until is not None:
             return
         self._drain_until = time.monotonic() + grace
+        self._crew.is_leaving = True
         self._tell(Command.DRAINING)
-        for process in self._slots:
+        for process in self._crew.processes:
             process.restart_at = None
             process.is_unwanted = True
-            self._order(process.number, slot.DRAIN)
+            self._crew.order(process.number, slot.DRAIN)
 
     def _resize(self, slots: int) -> None:
-        wanted = [process for process in self._slots if not process.is_unwanted and process.nest is None]
+        wanted = [process for process in self._crew.processes if not process.is_unwanted and process.nest is None]
         for process in wanted[slots:]:
             process.is_unwanted = True
-            self._order(process.number, slot.DRAIN)
-        free = (number for number in range(1, 1 << 20) if self._find(number) is None)
-        self._slots += [Process(next(free)) for _ in range(slots - len(wanted))]
+            self._crew.order(process.number, slot.DRAIN)
+        free = (number for number in range(1, 1 << 20) if self._crew.find(number) is None)
+        self._crew.processes += [Process(next(free)) for _ in range(slots - len(wanted))]
         self._register(Command.CHANGED)
 
-    # --- processes --------------------------------------------------------------------------
+    # --- slots ------------------------------------------------------------------------------
 
-    def _keep_slots(self, now: float) -> None:
-        for process in list(self._slots):
-            started, ended, _, deadline = process.board.read()
-            if process.pid and deadline and now > deadline + ITEM_GRACE:
-                self._kill(process)
-            if process.cancelled is not None and now >= process.cancelled[1]:
-                if process.pid and started == process.cancelled[0] != ended:
-                    self._kill(process, is_on_purpose=True)
-                process.cancelled = None
-            # Processes that would join a broker which does not know their worker yet only wait.
-            is_due = process.restart_at is not None and now >= process.restart_at
-            if not process.pid and is_due and not process.is_unwanted and self._epoch:
-                self._start(process)
-
-    def _start(self, process: Process) -> None:
-        ours, theirs = socket.socketpair()
-        process.board.clear()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            self._become(process, theirs)
-        theirs.close()
-        ours.setblocking(False)
-        process.pid, process.orders = pid, ours
-        process.cancelled = None
-        process.unsent, process.unread = bytearray(), b""
-        process.restart_at = None
-        self._poller.register(ours.fileno(), zmq.POLLIN)
-
-    def _become(self, process: Process, orders: socket.socket) -> NoReturn:
-        """In the new process: let go of everything that is the supervisor's, and serve."""
-        code = 1
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
-            kept = {*self._own_fds, orders.fileno()}
-            for fd in open_fds() - kept:
-                try:
-                    os.close(fd)
-                except OSError:
-                    pass
-            served = slot.Slot(
-                process.number,
-                self._token,
-                self._address,
-                self._functions,
-                process.board,
-                orders,
-                self._recycle,
-                process.nest,
-            )
-            self._target.lead()
-            output.stand_before()
-            code = served.run()
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Not `sys.exit`: the supervisor's clean-up is not ours.
-            os._exit(code)
+    def _serve(self, process: Process, orders: socket.socket) -> int:
+        """Serves as a slot, in its process."""
+        served = slot.Slot(
+            process.number,
+            self._token,
+            self._address,
+            self._functions,
+            process.board,
+            orders,
+            self._recycle,
+            process.nest,
+        )
+        self._target.lead()
+        output.stand_before()
+        return served.run()
 
     def _heard(self, process: Process) -> None:
-        """The slot answers recalls, or its process has ended."""
-        if process.unsent:
-            self._write(process)
-        answers = process.read()
-        if answers is None:
-            self._ended(process)
-        elif answers:
-            recalled = [
-                records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
-                for kind, number, seq, dispatch in answers
-            ]
+        recalled = [
+            records.pack_recalled(number, seq, dispatch, kind == slot.GIVEN_BACK)
+            for kind, number, seq, dispatch in self._crew.heard(process)
+        ]
+        if recalled:
             self._tell(Command.RECALLED, b"".join(recalled))
 
-    def _kill(self, process: Process, is_on_purpose: bool = False) -> None:
-        if process.pid:
-            process.is_killed_on_purpose = is_on_purpose
-            os.kill(process.pid, signal.SIGKILL)
-            self._ended(process)
-
-    def _ended(self, process: Process) -> None:
-        _, status = os.waitpid(process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if process.orders is not None:
-            self._poller.unregister(process.orders.fileno())
-            process.orders.close()
-            process.orders = None
-        pid, process.pid = process.pid, 0
-        on_purpose = process.is_killed_on_purpose or code in (0, slot.EXIT_RECYCLED)
-        process.is_killed_on_purpose = False
-        pause = 0.0 if on_purpose else process.count_crash()
-        process.board.clear()
-        if process.is_unwanted:
-            self._slots.remove(process)
-        elif self._drain_until is None:
-            process.restart_at = time.monotonic() + pause
-        if code != slot.EXIT_RECYCLED:
-            lost = {
-                "slot": process.number,
-                "pid": pid,
-                "on_purpose": on_purpose,
-                "backoff_ms": int(pause * 1000),
-            }
-            lost["signal" if code < 0 else "exit_code"] = abs(code)
-            self._tell(Command.LOST, json.dumps(lost).encode())
+    def _tell_lost(self, lost: dict[str, Any]) -> None:
+        self._tell(Command.LOST, json.dumps(lost).encode())
 
 
 def _ask_doors(target: Target, frontend: str) -> Any:
