@@ -40,7 +40,13 @@ def test_the_caps_are_named(cluster: Cluster, kind: str):
     with pytest.raises(muster.Overloaded, match="nested_slots reached its limit of 4"):
         pool.call("descend", 6, timeout=PATIENCE)
     getattr(cluster, kind)(slots=3)
-    pool.wait_for_slots(4, PATIENCE)
+
+    def are_there():
+        slots = pool.status()["slots"]
+        # Those that were opened for the first call are gone.
+        return len(pool.workers()) == 2 and slots["total"] == slots["ready"] == 4
+
+    wait_for(are_there, "both workers with their own slots")
     with pytest.raises(muster.Overloaded, match="nested_depth reached its limit of 8"):
         pool.call("descend", 9, timeout=PATIENCE)
     assert pool.call("descend", 8, timeout=PATIENCE) == 8

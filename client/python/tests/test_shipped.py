@@ -214,6 +214,8 @@ def test_functions_of_main_work():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == "8\n", done.stderr
+    # Nor does the cluster say anything when it ends.
+    assert done.stderr == ""
 
 
 def test_without_allow_apply_the_refusal_is_clear(cluster: Cluster):

@@ -83,18 +83,16 @@ def main() -> None:
 
 
 def _end(children: list[Child]) -> None:
-    # The first signal drains, the second means "now": nobody waits for the calls that run.
-    for seconds in (0.05, GRACE):
-        for child in reversed(children):
+    # The worker before its broker, which it would miss.
+    for child in reversed(children):
+        # The first signal drains, the second means "now": nobody waits for the calls that run.
+        for seconds in (0.05, GRACE):
             if child.process.poll() is None:
                 child.process.terminate()
-        deadline = time.monotonic() + seconds
-        for child in children:
             try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
+                child.process.wait(seconds)
             except subprocess.TimeoutExpired:
                 continue
-    for child in children:
         if child.process.poll() is None:
             child.process.kill()
         child.process.wait()
