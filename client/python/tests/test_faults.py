@@ -187,6 +187,25 @@ def test_many_threads_share_a_pool(cluster: Cluster):
     assert failures == []
 
 
+def test_threads_submit_while_others_cancel(cluster: Cluster):
+    cluster.serve()
+    pool = cluster.connect(slots=2)
+    kept: list[muster.Future] = []
+
+    def work() -> None:
+        for n in range(400):
+            future = pool.submit("square", n)
+            future.cancel() if n % 2 else kept.append(future)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    results = sorted(future.result(60) for future in kept)
+    assert results == sorted([n * n for n in range(0, 400, 2)] * 6)
+
+
 def test_a_forked_child_has_a_connection_of_its_own(cluster: Cluster):
     cluster.serve()
     pool = cluster.connect(slots=2)

@@ -67,6 +67,7 @@ class Link:
         self._patience = patience
         self._outbox: deque[Entry] = deque()
         self._commands: deque[Callable[[], None]] = deque()
+        self._withdrawn: set[int] = set()
         self._open: dict[int, Entry] = {}
         self._guards: list[tuple[float, int]] = []
         self._repeats = Repeats()
@@ -276,8 +277,14 @@ class Link:
         outbox = self._outbox
         for _ in range(BURST):
             if not outbox:
+                if not self._unsure:
+                    # What is withdrawn and was not met has its answer.
+                    self._withdrawn.clear()
                 return False
             entry = outbox.popleft()
+            if entry.id in self._withdrawn:
+                self._withdrawn.discard(entry.id)
+                continue
             if not door.send(entry.body, entry.frames):
                 outbox.appendleft(entry)
                 return True
@@ -359,17 +366,14 @@ class Link:
             self._asking = asking if self._unsure else None
 
     def _forget(self, ids: list[int]) -> None:
-        """Takes unsent calls out; has the broker end the others."""
-        gone = set(ids)
-        unsent = {entry.id for entry in self._outbox if entry.id in gone}
-        if unsent:
-            kept = [entry for entry in self._outbox if entry.id not in unsent]
-            self._outbox.clear()
-            self._outbox.extend(kept)
+        """Has the broker end those that it has, and sends none of the others."""
         sent = []
-        for id in gone - unsent:
+        for id in ids:
             if self._open.pop(id, None) is not None:
                 sent.append(id)
+            else:
+                # The outbox is not looked through: other threads add to it meanwhile.
+                self._withdrawn.add(id)
         for at in range(0, len(sent), 1000):
             # Notifications: their outcome interests nobody.
             calls = [
