@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import heapq
 import itertools
 import json
 import os
@@ -32,6 +31,7 @@ from .connection import Address, Target
 from .door import Door
 from .entry import Entry, find_id, nobody, read_result
 from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
+from .ledger import Ledger
 from .repeats import Repeats
 from .streaming import PREFIX, read_note
 from .wire import Buffer
@@ -65,11 +65,8 @@ class Link:
         self.pid = os.getpid()
         self.ids = itertools.count(1)
         self._patience = patience
-        self._outbox: deque[Entry] = deque()
+        self._ledger = Ledger()
         self._commands: deque[Callable[[], None]] = deque()
-        self._withdrawn: set[int] = set()
-        self._open: dict[int, Entry] = {}
-        self._guards: list[tuple[float, int]] = []
         self._repeats = Repeats()
         self._epoch: str | None = None
         self._is_asleep = False
@@ -113,8 +110,8 @@ class Link:
             raise Closed("the pool is closed")
         if timeout:
             due = time.monotonic() + timeout + GUARD
-            self._commands.append(lambda: heapq.heappush(self._guards, (due, entry.id)))
-        self._outbox.append(entry)
+            self._commands.append(lambda: self._ledger.guard(due, entry.id))
+        self._ledger.add(entry)
         if self._is_asleep:
             self._wake()
 
@@ -145,8 +142,7 @@ class Link:
             time.sleep(0.005)
 
     def _tell_idle(self, answer: queue.SimpleQueue[bool]) -> None:
-        has_calls = any(entry.method for entry in self._open.values())
-        answer.put(not (self._outbox or self._unsure or has_calls))
+        answer.put(not (self._unsure or self._ledger.has_calls()))
 
     def close(self) -> None:
         """Ends the thread; calls without an answer end with `Closed`. May be called twice."""
@@ -181,14 +177,9 @@ class Link:
             if self._door:
                 self._door.close()
             self._context.term()
-            for entry in [*self._open.values(), *self._drain_outbox()]:
+            for entry in self._ledger.take_all():
                 entry.sink(b"", [], Closed("the pool was closed before the answer came"))
-            self._open.clear()
             self._bell.close()
-
-    def _drain_outbox(self) -> Iterable[Entry]:
-        while self._outbox:
-            yield self._outbox.popleft()
 
     def _turn(self) -> None:
         while self._commands:
@@ -208,7 +199,7 @@ class Link:
 
     def _sleep(self, is_full: bool) -> None:
         self._is_asleep = True
-        can_send = self._is_ready and self._outbox and not is_full
+        can_send = self._is_ready and self._ledger.has_unsent() and not is_full
         if can_send or self._commands or self._is_closed:
             self._is_asleep = False
             return
@@ -224,18 +215,19 @@ class Link:
         times = [time.monotonic() + 60]
         if not self._is_ready:
             times.append(self._due)
-        elif self._open:
+        elif self._ledger.is_waiting():
             times.append(self._ping)
-        if self._lost is not None and (self._open or self._outbox):
+        if self._lost is not None and (self._ledger.is_waiting() or self._ledger.has_unsent()):
             times.append(self._lost + self._patience)
-        if self._guards:
-            times.append(self._guards[0][0])
+        guard_due = self._ledger.guard_due()
+        if guard_due is not None:
+            times.append(guard_due)
         if self._asking:
             times.append(self._asking[1])
         return min(times)
 
     def _receive(self, door: Door) -> int:
-        open_calls = self._open
+        close = self._ledger.close
         for received in range(BURST):
             message = door.receive()
             if message is None:
@@ -248,8 +240,7 @@ class Link:
             if body.startswith(PREFIX):
                 self._hear(body, frames)
                 continue
-            id = find_id(body)
-            entry = open_calls.pop(id, None) if id is not None else None
+            entry = close(find_id(body))
             if entry is not None:
                 entry.deliver(body, frames, None)
         self._heard = time.monotonic()
@@ -268,29 +259,23 @@ class Link:
     def _hear(self, body: bytes, frames: list[Buffer]) -> None:
         """A notification about a call that runs."""
         kind, params = read_note(body)
-        entry = self._open.get(params["id"])
+        entry = self._ledger.find(params["id"])
         if entry is not None:
             entry.tell(kind, params, frames, len(body) + sum(map(len, frames)))
 
     def _send(self, door: Door) -> bool:
         """Sends what there is; True: the socket has no more room."""
-        outbox = self._outbox
+        ledger = self._ledger
         for _ in range(BURST):
-            if not outbox:
+            entry = ledger.next_unsent()
+            if entry is None:
                 if not self._unsure:
-                    # What is withdrawn and was not met has its answer.
-                    self._withdrawn.clear()
+                    ledger.forget_withdrawn()
                 return False
-            entry = outbox.popleft()
-            if entry.id in self._withdrawn:
-                self._withdrawn.discard(entry.id)
-                continue
             if not door.send(entry.body, entry.frames):
-                outbox.appendleft(entry)
+                ledger.put_first([entry])
                 return True
-            entry.is_sent = True
-            if entry.id:
-                self._open[entry.id] = entry
+            ledger.open(entry)
         return False
 
     def _linked(self, event: str) -> None:
@@ -313,7 +298,7 @@ class Link:
         body = f'{{"jsonrpc":"2.0","method":"{method}","id":{id}}}'.encode()
         entry = Entry(id, "", body, [], sink)
         if self._door and self._door.send(entry.body, []):
-            self._open[entry.id] = entry
+            self._ledger.open(entry)
         self._ping = time.monotonic() + PING
 
     def _lose(self) -> None:
@@ -326,8 +311,7 @@ class Link:
             self._door.close()
             self._door = None
         self._asking = None
-        for id in [id for id, entry in self._open.items() if not entry.method]:
-            del self._open[id]
+        self._ledger.drop_questions()
         self._due = now + RETRY
 
     def _found(self, status: Any) -> None:
@@ -342,9 +326,8 @@ class Link:
         is_same = bool(epoch) and epoch == self._epoch and away < KEYS_KEPT
         is_first = self._epoch is None
         self._epoch, self._lost, self._is_ready = epoch, None, True
-        again = [entry for entry in self._open.values() if entry.is_sent]
-        self._open.clear()
-        self._resend(again, is_same or is_first)
+        self._ledger.drop_questions()
+        self._resend(self._ledger.take_open(), is_same or is_first)
         self._ready.set()
 
     def _resend(self, entries: list[Entry], is_same: bool) -> None:
@@ -352,7 +335,7 @@ class Link:
         for entry in unfit:
             lost = f"the broker was restarted while {entry.method} was under way; it must not run twice"
             entry.deliver(b"", [], UnknownOutcome(lost))
-        self._outbox.extendleft(reversed(fit))
+        self._ledger.put_first(fit)
         self._unsure = unsure
         now = time.monotonic()
         self._asking = (now, now) if unsure else None
@@ -367,29 +350,20 @@ class Link:
 
     def _forget(self, ids: list[int]) -> None:
         """Has the broker end those that it has, and sends none of the others."""
-        sent = []
-        for id in ids:
-            if self._open.pop(id, None) is not None:
-                sent.append(id)
-            else:
-                # The outbox is not looked through: other threads add to it meanwhile.
-                self._withdrawn.add(id)
+        sent = self._ledger.withdraw(ids)
         for at in range(0, len(sent), 1000):
             # Notifications: their outcome interests nobody.
             calls = [
                 {"jsonrpc": "2.0", "method": "broker.cancel", "params": {"key": self.key(id)}}
                 for id in sent[at : at + 1000]
             ]
-            self._outbox.append(Entry(0, "", json.dumps(calls).encode(), [], nobody))
+            self._ledger.add(Entry(0, "", json.dumps(calls).encode(), [], nobody))
 
     def _keep_time(self) -> None:
         now = time.monotonic()
-        while self._guards and self._guards[0][0] <= now:
-            _, id = heapq.heappop(self._guards)
-            entry = self._open.pop(id, None)
-            if entry is not None:
-                overdue = {"code": -32001, "message": "DeadlineExceeded: the broker is silent"}
-                entry.deliver(b"", [], from_object(overdue, entry.method))
+        for entry in self._ledger.take_overdue(now):
+            overdue = {"code": -32001, "message": "DeadlineExceeded: the broker is silent"}
+            entry.deliver(b"", [], from_object(overdue, entry.method))
         if self._lost is not None and now - self._lost >= self._patience:
             self._give_up()
         if not self._is_ready:
@@ -409,13 +383,13 @@ class Link:
 
     def _check(self, now: float) -> None:
         self._ping = now + PING
-        if not self._open:
+        if not self._ledger.is_waiting():
             # Nobody waits, so nobody cares; and silence counts from the next question.
             self._heard = now
         elif now - self._heard >= SILENT_MAX:
             self._lose()
         else:
-            if not self._repeats.knows(itertools.islice(self._open.values(), 8)):
+            if not self._repeats.knows(itertools.islice(self._ledger.waiting(), 8)):
                 # Known in advance, calls go on at once when the broker is restarted.
                 self._ask("broker.methods", self._learned)
             self._ask("broker.status", self._found)
@@ -432,8 +406,7 @@ class Link:
 
     def _give_up(self) -> None:
         waited = f"the broker went away and did not come back within {self._patience:g} s"
-        entries = [*self._open.values(), *self._unsure, *self._drain_outbox()]
-        self._open.clear()
+        entries = [*self._ledger.take_all(), *self._unsure]
         self._unsure = []
         for entry in entries:
             is_once = entry.is_sent and self._repeats.is_once(entry)
