@@ -64,10 +64,10 @@ class Crew:
             started, ended, _, deadline = process.board.read()
             if process.pid and deadline and now > deadline + ITEM_GRACE:
                 self.kill(process)
-            if process.cancelled is not None and now >= process.cancelled[1]:
-                if process.pid and started == process.cancelled[0] != ended:
+            for seq in [seq for seq, due in process.cancelled.items() if due <= now]:
+                del process.cancelled[seq]
+                if process.pid and started == seq != ended:
                     self.kill(process, is_on_purpose=True)
-                process.cancelled = None
             # Processes that would join a broker which does not know their worker yet only wait.
             is_due = process.restart_at is not None and now >= process.restart_at
             if not process.pid and is_due and not process.is_unwanted and may_start:
@@ -84,7 +84,7 @@ class Crew:
         theirs.close()
         ours.setblocking(False)
         process.pid, process.orders = pid, ours
-        process.cancelled = None
+        process.cancelled.clear()
         process.unsent, process.unread = bytearray(), b""
         process.restart_at = None
         self._poller.register(ours.fileno(), zmq.POLLIN)

@@ -68,10 +68,11 @@ class Door:
             self.close()
             raise
 
-    def close(self) -> None:
+    def close(self, linger: float = 0.0) -> None:
+        """Closes the link; what was sent last has so many seconds to go."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
-        self._socket.close(linger=0)
+        self._socket.close(linger=int(linger * 1000))
 
     def events(self) -> Iterator[str]:
         """What happened to the link: `up`, `down` or `refused`."""

@@ -91,12 +91,16 @@ class Ledger:
         self._open.clear()
         return entries
 
-    def take_all(self) -> list[Entry]:
-        """Takes out all calls."""
-        entries = self.take_open()
+    def take_unsent(self) -> list[Entry]:
+        """Takes out all that are to be sent."""
+        entries = []
         while entry := self.next_unsent():
             entries.append(entry)
         return entries
+
+    def take_all(self) -> list[Entry]:
+        """Takes out all calls."""
+        return self.take_open() + self.take_unsent()
 
     def guard(self, due: float, id: int) -> None:
         """A call is given up then, if the broker has not done so."""

@@ -52,6 +52,8 @@ SILENT_MAX = 15.0
 KEYS_KEPT = 10.0
 #: How often, and for how long, a new broker is asked for methods not registered yet.
 ASK, ASK_MAX = 0.2, 10.0
+#: How long a link that is closed takes at most to send what is left, in seconds.
+PARTING = 0.5
 #: How long after its deadline a call that the broker did not answer is given up.
 GUARD = 2.0
 
@@ -175,11 +177,20 @@ class Link:
         finally:
             self._is_closed = True
             if self._door:
-                self._door.close()
+                self._door.close(PARTING if self._part(self._door) else 0.0)
             self._context.term()
             for entry in self._ledger.take_all():
                 entry.sink(b"", [], Closed("the pool was closed before the answer came"))
             self._bell.close()
+
+    def _part(self, door: Door) -> bool:
+        """Sends what was cancelled or notified last; whether there was any."""
+        while self._commands:
+            self._commands.popleft()()
+        unsent = self._ledger.take_unsent()
+        self._ledger.put_first([entry for entry in unsent if entry.id])
+        notes = [entry for entry in unsent if not entry.id]
+        return bool([note for note in notes if door.send(note.body, note.frames)])
 
     def _turn(self) -> None:
         while self._commands:

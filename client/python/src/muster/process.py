@@ -29,8 +29,8 @@ class Process:
         self.is_unwanted = False
         self.is_killed_on_purpose = False
         self.crashes: list[float] = []
-        #: The running call that was cancelled and knows, and when it is ended.
-        self.cancelled: tuple[int, float] | None = None
+        #: Calls that were cancelled and know, and when one of them that still runs is ended.
+        self.cancelled: dict[int, float] = {}
 
     def write(self) -> socket.socket:
         """Sends what there is, and never waits for the slot: it may be waiting for us."""

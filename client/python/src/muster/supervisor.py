@@ -141,8 +141,7 @@ class Supervisor:
             deadline = process.board.read()[3]
             if deadline:
                 times.append(deadline + ITEM_GRACE)
-            if process.cancelled is not None:
-                times.append(process.cancelled[1])
+            times += process.cancelled.values()
         return max(0.0, min(times) - now)
 
     def _beat(self, now: float) -> None:
@@ -262,10 +261,9 @@ class Supervisor:
             if heeding != seq:
                 self._crew.kill(process, is_on_purpose=True)
                 return
-            process.cancelled = (seq, time.monotonic() + CANCEL_GRACE)
-            self._crew.order(number, slot.CANCEL, seq, dispatch)
-        else:
-            self._crew.order(number, slot.CANCEL, seq, dispatch)
+        # It may start at this very moment, and is then ended like one that heeds its cancellation.
+        process.cancelled[seq] = time.monotonic() + CANCEL_GRACE
+        self._crew.order(number, slot.CANCEL, seq, dispatch)
 
     def _recall(self, content: bytes) -> None:
         late = []
