@@ -60,6 +60,8 @@ def hellos(server_key: str, count: int) -> list[bytes]:
 
 def strangers(addresses: list[tuple[str, int]], count: int, server_key: str | None) -> None:
     """Keeps so many connections open, until it is ended."""
+    # They stand for other machines, and get what processor time this one has left.
+    os.nice(10)
     # The same ones again and again are as much work for the broker as fresh ones.
     says = hellos(server_key, 20) if server_key else [b""]
     chosen = selectors.DefaultSelector()

@@ -34,6 +34,12 @@ def start(detached):
 
 def variables():
     return sorted(os.environ)
+
+def descriptors():
+    folder = "/proc/self/fd"
+    there = [f"{folder}/{number}" for number in os.listdir(folder)]
+    # The listing's own is gone.
+    return [os.readlink(path) for path in there if os.path.islink(path)]
 "#;
 
 /// A Python file of a test.
@@ -229,6 +235,42 @@ fn nothing_outlives_a_killed_slot_or_a_killed_supervisor() {
     until("what slot 2 started ended", || {
         of_second.iter().chain(&slots).all(|&pid| !is_alive(pid))
     });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn children_have_pipes_and_no_descriptor_of_the_worker() {
+    let file = File::new();
+    let mut broker = Broker::start();
+    let runtime_dir = broker.runtime_dir().to_str().unwrap().to_owned();
+    let path = file.path();
+    let path = path.to_str().unwrap();
+    let mut all = vec!["--runtime-dir", &runtime_dir, "--name", "w", "-n", "1"];
+    // `find` prints what each descriptor is. It has some of its own, for folders.
+    let find = r"fds=find /proc/self/fd -type l -printf '%l\n'";
+    all.extend(["--python", path, "--command", find, "--allow-run"]);
+    let _program = Program::start(&all);
+    broker.await_slots(1);
+    let python = broker.ok("descriptors", "");
+    let python = python.as_array().unwrap().iter();
+    let python = python
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let command = broker.ok("fds", "");
+    let run = r#"[["find", "/proc/self/fd", "-type", "l", "-printf", "%l\n"]]"#;
+    let run = broker.ok("muster.run", run)["stdout"].clone();
+    let lines = |text: &Value| {
+        let lines = text.as_str().unwrap().lines();
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for found in [python, lines(&command), lines(&run)] {
+        assert!(found.len() >= 3, "{found:?}");
+        let is_own = |name: &String| {
+            let is_folder = PathBuf::from(name).is_dir() || name.starts_with("/proc/");
+            name.starts_with("pipe:") || name == "/dev/null" || is_folder
+        };
+        assert!(found.iter().all(is_own), "{found:?}");
+    }
 }
 
 #[test]

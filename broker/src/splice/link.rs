@@ -12,6 +12,7 @@ use super::flow::Spares;
 use super::greeting::{Dialect, Greeting, OPENING};
 use super::handshake::Handshake;
 use super::joint::Joint;
+use super::turns::Turns;
 use super::wire::Wire;
 use super::{SpliceConfig, TICK};
 use crate::epoll::{Change, Epoll};
@@ -26,6 +27,8 @@ pub(super) struct Common {
     pub config: SpliceConfig,
     /// The time, in ticks of the thread.
     pub tick: u64,
+    /// Of handshakes with keys.
+    pub turns: Turns,
 }
 
 impl Common {
@@ -105,6 +108,8 @@ pub(super) struct Link {
     pub is_watched: bool,
     /// Whether the thread has it on its list of those with more to copy.
     pub is_unfinished: bool,
+    /// Whether the thread has it in the queue of those who wait for their turn.
+    pub is_queued: bool,
 }
 
 enum Stage {
@@ -120,6 +125,13 @@ enum Stage {
     Shaking {
         wire: Wire,
         handshake: Handshake,
+        due: u64,
+    },
+    /// The peer has greeted, and needs a DEALER, which may have to wait for its turn.
+    Queueing {
+        wire: Wire,
+        greeting: Greeting,
+        dialect: Dialect,
         due: u64,
     },
     /// The loop has to connect a DEALER. It may take its time.
@@ -157,6 +169,7 @@ impl Link {
             stage,
             is_watched: false,
             is_unfinished: false,
+            is_queued: false,
         })
     }
 
@@ -172,7 +185,10 @@ impl Link {
     pub fn is_known(&self) -> bool {
         !matches!(
             self.stage,
-            Stage::Dialling { .. } | Stage::Greeting { .. } | Stage::Nowhere
+            Stage::Dialling { .. }
+                | Stage::Greeting { .. }
+                | Stage::Queueing { .. }
+                | Stage::Nowhere
         )
     }
 
@@ -185,10 +201,18 @@ impl Link {
         }
     }
 
+    /// Whether it waits for its turn.
+    pub fn is_queueing(&self) -> bool {
+        matches!(self.stage, Stage::Queueing { .. })
+    }
+
     /// Whether time alone can end it.
     pub fn needs_watch(&self) -> bool {
         match &self.stage {
-            Stage::Dialling { .. } | Stage::Greeting { .. } | Stage::Shaking { .. } => true,
+            Stage::Dialling { .. }
+            | Stage::Greeting { .. }
+            | Stage::Queueing { .. }
+            | Stage::Shaking { .. } => true,
             Stage::Waiting { .. } | Stage::HandedOver | Stage::Nowhere => false,
             Stage::Joined { joint, .. } => joint.needs_watch(),
         }
@@ -216,14 +240,17 @@ impl Link {
             Stage::Shaking { .. } => self.shake(common, events),
             Stage::Waiting { .. } if side == Side::Lane => self.join(common, events),
             Stage::Waiting { .. } if self.has_peer_closed => Err(GoneReason::Eof.into()),
+            Stage::Queueing { .. } if self.has_peer_closed => Err(Stranger::Left.into()),
             Stage::Joined { joint, .. } => {
                 joint.changed(side, change);
                 self.resume(common, events)
             }
             // While the DEALER is not there, what the peer sends is left in its socket.
-            Stage::Dialling { .. } | Stage::Waiting { .. } | Stage::HandedOver | Stage::Nowhere => {
-                Ok(Turn::Over)
-            }
+            Stage::Dialling { .. }
+            | Stage::Queueing { .. }
+            | Stage::Waiting { .. }
+            | Stage::HandedOver
+            | Stage::Nowhere => Ok(Turn::Over),
         }
     }
 
@@ -246,7 +273,11 @@ impl Link {
     /// Ends it if its time is over.
     pub fn judge(&mut self, tick: u64) -> Result<(), End> {
         match &mut self.stage {
-            Stage::Dialling { due, .. } | Stage::Greeting { due, .. } if tick >= *due => {
+            Stage::Dialling { due, .. }
+            | Stage::Greeting { due, .. }
+            | Stage::Queueing { due, .. }
+                if tick >= *due =>
+            {
                 Err(Stranger::TimedOut.into())
             }
             Stage::Shaking { due, .. } if tick >= *due => Err(GoneReason::HandshakeTimeout.into()),
@@ -278,7 +309,12 @@ impl Link {
         if self.has_peer_closed {
             return Err(Stranger::Left.into());
         }
-        let Stage::Greeting { wire, greeting, .. } = self.take_stage() else {
+        let Stage::Greeting {
+            wire,
+            greeting,
+            due,
+        } = self.take_stage()
+        else {
             return Ok(Turn::Over);
         };
         if dialect.is_direct() {
@@ -295,6 +331,33 @@ impl Link {
             self.announce(dialect, Way::Direct, events);
             return self.shake(common, events);
         }
+        self.stage = Stage::Queueing {
+            wire,
+            greeting,
+            dialect,
+            due,
+        };
+        self.enter(common, events)
+    }
+
+    /// Has the loop connect a DEALER, unless the link has to wait for its turn.
+    pub fn enter(&mut self, common: &mut Common, events: &Events) -> Result<Turn, End> {
+        let Stage::Queueing { dialect, .. } = &self.stage else {
+            return Ok(Turn::Over);
+        };
+        let is_newcomer = matches!(self.caller.origin, Origin::Listener(_));
+        if dialect.is_encrypted && is_newcomer && !common.turns.take(&self.caller.address) {
+            return Ok(Turn::Over);
+        }
+        let Stage::Queueing {
+            wire,
+            greeting,
+            dialect,
+            ..
+        } = self.take_stage()
+        else {
+            return Ok(Turn::Over);
+        };
         let id = self.caller.id;
         let token = Side::Lane.token(id);
         let door = Door::open(&common.config.runtime_dir, id.0, token, &common.epoll);

@@ -32,6 +32,7 @@ mod pipe;
 mod shared;
 pub(crate) mod silence;
 mod thread;
+mod turns;
 pub(crate) mod wire;
 
 use std::fmt;
@@ -41,7 +42,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_proto::limits;
 
@@ -197,6 +198,7 @@ impl Splice {
                 spares: Spares::default(),
                 config,
                 tick: 0,
+                turns: turns::Turns::new(Instant::now()),
             };
             let thread = SpliceThread::new(Arc::clone(&shared), common, listeners)?;
             let name = std::thread::Builder::new().name("splice".into());

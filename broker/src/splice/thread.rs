@@ -1,6 +1,6 @@
 //! The one thread that copies for all links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::event::{DialId, GoneReason, LinkId, Origin, SpliceEvent, Stranger};
 use super::link::{Caller, Common, End, Link, Side, Turn};
 use super::listener::{Accepted, Listener, Nothing};
 use super::shared::{Command, Shared};
+use super::turns::TURN;
 use super::wire::Wire;
 use crate::epoll::{Change, Changes, Interest};
 
@@ -25,6 +26,8 @@ const WAKE_TOKEN: u64 = 0;
 const EVENTS_MAX: usize = 4096;
 /// Connections taken from one listener before the links have their turn.
 const ACCEPTS_MAX: usize = 64;
+/// Links of the queue that are looked at when a turn comes, which takes microseconds of its time.
+const QUEUE_LOOKS_MAX: usize = 256;
 /// Pause of the listeners when descriptors have run out.
 const EXHAUSTED_TICKS: u64 = 4;
 
@@ -40,6 +43,8 @@ pub(super) struct SpliceThread {
     unfinished: Vec<u64>,
     /// Links that time may end; looked at every tick.
     watched: Vec<u64>,
+    /// Links that wait for their turn, those looked at last in the end.
+    queue: VecDeque<u64>,
     /// No connections are taken before this tick.
     accept_from: u64,
     /// What was logged already, while it lasts.
@@ -64,6 +69,7 @@ impl SpliceThread {
             next_link: 1,
             unfinished: Vec::new(),
             watched: Vec::new(),
+            queue: VecDeque::new(),
             accept_from: 0,
             is_exhausted: false,
             is_full: false,
@@ -79,7 +85,13 @@ impl SpliceThread {
             let timeout = if !self.unfinished.is_empty() || self.can_accept() {
                 Some(std::time::Duration::ZERO)
             } else if self.needs_ticks() {
-                Some(self.next_tick.saturating_duration_since(Instant::now()))
+                let until_tick = self.next_tick.saturating_duration_since(Instant::now());
+                let is_turn_soon = !self.queue.is_empty();
+                Some(if is_turn_soon {
+                    until_tick.min(TURN)
+                } else {
+                    until_tick
+                })
             } else {
                 None
             };
@@ -92,6 +104,9 @@ impl SpliceThread {
             if is_idle {
                 // Ticks were not counted: the first one is a whole tick away.
                 self.next_tick = Instant::now() + TICK;
+            }
+            if self.common.turns.heed(Instant::now()) {
+                self.let_in();
             }
             for change in changes.iter() {
                 self.react(change);
@@ -145,6 +160,21 @@ impl SpliceThread {
         }
     }
 
+    /// Lets in those whose turn it is. Whoever has just greeted and finds a turn does not come here,
+    /// so this may take its time.
+    fn let_in(&mut self) {
+        for _ in 0..self.queue.len().min(QUEUE_LOOKS_MAX) {
+            let Some(id) = self.queue.pop_front() else {
+                return;
+            };
+            if let Some(link) = self.links.get_mut(&id) {
+                link.is_queued = false;
+                let turn = link.enter(&mut self.common, &self.shared.events);
+                self.conclude(id, turn);
+            }
+        }
+    }
+
     fn conclude(&mut self, id: u64, turn: Result<Turn, End>) {
         match turn {
             Err(end) => return self.end(id, end),
@@ -168,6 +198,13 @@ impl SpliceThread {
         {
             link.is_watched = true;
             self.watched.push(id);
+        }
+        if let Some(link) = self.links.get_mut(&id)
+            && link.is_queueing()
+            && !link.is_queued
+        {
+            link.is_queued = true;
+            self.queue.push_back(id);
         }
     }
 
