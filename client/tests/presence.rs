@@ -27,7 +27,7 @@ fn a_killed_up_takes_its_broker_and_worker_with_it() {
     });
     // What is left is no hindrance to the next one.
     let (_up, line) = place.up(&["-n", "1"]);
-    assert!(line.starts_with("ready: 1 slots"), "{line}");
+    assert!(line.starts_with("ready: 1 slot,"), "{line}");
 }
 
 #[test]

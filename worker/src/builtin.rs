@@ -118,7 +118,7 @@ fn sleep(call: &CallContext<'_>, seconds: Box<RawValue>) -> Result<Box<RawValue>
 
 /// A JSON number: whole numbers stay exact.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "not a number")]
 enum Number {
     Whole(i64),
     Float(f64),

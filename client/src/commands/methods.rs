@@ -2,7 +2,7 @@
 
 use super::{CommandResult, ask_list, connect};
 use crate::cli::{Cli, Common, HelpArgs, MethodsArgs};
-use crate::output::{Output, clean, note};
+use crate::output::{Output, clean, counted, note};
 use clap::CommandFactory;
 use muster_proto::exit::Exit;
 use serde_json::Value;
@@ -73,8 +73,9 @@ pub fn help(common: &Common, args: &HelpArgs, out: &mut Output) -> CommandResult
         out.line("  Never runs twice.")?;
     }
     out.line(&format!(
-        "  On {} slots of {} workers.",
-        method["slots"], method["workers"]
+        "  On {} of {}.",
+        counted(method["slots"].as_u64().unwrap_or(0), "slot"),
+        counted(method["workers"].as_u64().unwrap_or(0), "worker")
     ))?;
     Ok(Exit::Done)
 }

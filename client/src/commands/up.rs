@@ -2,7 +2,7 @@
 
 use super::{CommandResult, Failure, connect, on_interrupt};
 use crate::cli::{Common, UpArgs};
-use crate::output::{Output, note};
+use crate::output::{Output, counted, note};
 use crate::process::{Process, find_program};
 use crate::upfile::{Ready, UpFile, clean};
 use muster_client::{Call, Client};
@@ -265,6 +265,8 @@ pub fn print_ready(dir: &RuntimeDir, ready: &Ready, out: &mut Output) -> io::Res
         Some(_) => format!("; try: muster methods --long{flag}"),
         None => String::new(),
     };
-    out.line(&format!("ready: {slots} slots, {count} methods{example}"))?;
+    let slots = counted(slots, "slot");
+    let methods = counted(count as u64, "method");
+    out.line(&format!("ready: {slots}, {methods}{example}"))?;
     out.flush()
 }

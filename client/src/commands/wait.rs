@@ -2,7 +2,7 @@
 
 use super::{CommandResult, Failure, connect};
 use crate::cli::{Common, WaitArgs};
-use crate::output::{Output, note};
+use crate::output::{Output, counted, note};
 use muster_client::{Call, Client, Error, Slots};
 use muster_proto::exit::Exit;
 use serde::Deserialize;
@@ -43,8 +43,9 @@ pub fn run(common: &Common, args: &WaitArgs, out: &mut Output) -> CommandResult 
         if is_over() {
             let there = slots.ready + slots.busy;
             note(&format!(
-                "{there} of {} slots are ready after {:?}",
-                args.slots, args.timeout
+                "{there} of {} ready after {:?}",
+                counted(args.slots, "slot"),
+                args.timeout
             ));
             return Ok(Exit::Deadline);
         }

@@ -4,7 +4,7 @@ mod log;
 
 use super::{CommandResult, Failure, connect_patiently, on_interrupt};
 use crate::cli::{Common, MapArgs};
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::progress::Progress;
 use log::Logged;
 use muster_client::{Block, ItemOutcome, Lines, LinesOptions, MapOptions, Step};
@@ -234,7 +234,8 @@ impl Told {
             count => format!(", {count} done before"),
         };
         out.note(&format!(
-            "{how}: {done} items in {seconds:.2} s ({rate:.0}/s), {failed} failed{before}"
+            "{how}: {} in {seconds:.2} s ({rate:.0}/s), {failed} failed{before}",
+            counted(done, "item")
         ));
     }
 }

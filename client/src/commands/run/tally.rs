@@ -1,6 +1,6 @@
 //! How many jobs have ended, and how: what a person is told on standard error.
 
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::progress::Progress;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,8 @@ impl Tally {
         let (done, failed) = (self.done, self.failed);
         let seconds = self.elapsed().as_secs_f64();
         out.note(&format!(
-            "{how}: {done} jobs in {seconds:.2} s, {failed} failed{before}"
+            "{how}: {} in {seconds:.2} s, {failed} failed{before}",
+            counted(done, "job")
         ));
     }
 }
