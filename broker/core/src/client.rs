@@ -8,7 +8,7 @@ use muster_proto::id::CallId;
 /// A connection that has submitted calls.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    /// Calls it submitted; resolved ones are swept out when they outnumber the open ones.
+    /// Calls it submitted; resolved ones are swept out when they are many more than the open ones.
     pub calls: Vec<CallId>,
     pub open_calls: usize,
     /// Bytes of its open calls.
@@ -31,6 +31,9 @@ struct Leaving {
 /// Calls of a gone client that are given up at a time.
 const LEAVING_STEP: usize = 1_000;
 
+/// A list is swept when it is so many times as long as it need be.
+const SWEEP_FACTOR: usize = 4;
+
 /// Below this many entries a list is not worth sweeping.
 const SWEEP_MIN: usize = 64;
 
@@ -42,7 +45,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         entry.open_calls += 1;
         entry.open_bytes += bytes;
         let is_long = entry.calls.len() >= SWEEP_MIN && !entry.is_gone;
-        if is_long && entry.calls.len() >= 2 * entry.open_calls {
+        if is_long && entry.calls.len() >= SWEEP_FACTOR * entry.open_calls {
             let is_open = |id: &CallId| calls.get(*id).is_some_and(|call| call.client == client);
             entry.calls.retain(is_open);
             // A call that left for another connection and came back is there twice.

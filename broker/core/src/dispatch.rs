@@ -40,7 +40,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let call = self.calls.get(id).expect("the caller holds it");
         let class = call.class;
         if self.classes[class].queue.is_empty() {
-            let need = self.need_of(id);
+            let need = self.need_of(call);
             if let Some(slot) = self.pick(class, need) {
                 let cost = cost_of(need, call.items);
                 self.charge_class(class, slot, self.present(class), cost);
@@ -121,7 +121,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// Gives waiting calls of a class to the slots that can take them.
     pub(crate) fn offer(&mut self, class: ClassId) {
         while let Some(call) = self.classes[class].queue.first() {
-            let Some(slot) = self.pick(class, self.need_of(call)) else {
+            let Some(slot) = self.pick(class, self.need_of_queued(call)) else {
                 return;
             };
             self.take_and_dispatch(class, slot);
@@ -134,14 +134,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         while let Some(class) = self.next_class_for(slot_id) {
             self.take_and_dispatch(class, slot_id);
         }
-        self.rank(slot_id);
-        let slot = &self.slots[&slot_id];
-        if slot.is_idle() {
-            match slot.nest {
-                Some(nest) => self.stirred_nests.push(nest),
-                None if slot.rank.is_some() => self.recall_for_idle(slot_id),
-                None => {}
-            }
+        let slot = self.rank(slot_id);
+        if !slot.is_idle() {
+            return;
+        }
+        match (slot.nest, slot.rank) {
+            (Some(nest), _) => self.stirred_nests.push(nest),
+            (None, Some(_)) => self.recall_for_idle(slot_id),
+            (None, None) => {}
         }
     }
 
@@ -172,7 +172,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.give_up(id);
             return;
         }
-        let need = self.need_of(id);
+        let need = self.need_of(call);
         let (cost, bytes) = (cost_of(need, call.items), call.bytes as usize);
         if let Some(nested) = call.nested() {
             self.leave_nest(id, class_id, nested);
@@ -198,7 +198,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             self.give_up(id);
             return;
         }
-        let need = self.need_of(id);
+        let need = self.need_of(call);
         self.dequeue(id);
         self.dispatch(slot, id, need);
     }
@@ -220,11 +220,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// The class whose turn it is among those that the slot can run, if it can take a call now.
     fn next_class_for(&self, slot_id: SlotId) -> Option<ClassId> {
         let slot = &self.slots[&slot_id];
-        let rank = slot.rank_now(slot_id, &self.limits)?;
         let (_, class) = self.turn_on(slot_id, slot)?;
+        let rank = slot.rank_now(slot_id, &self.limits)?;
         let can_take = !rank.is_busy() || {
             let call = self.classes[class].queue.first()?;
-            !self.need_of(call).idle
+            !self.need_of_queued(call).idle
         };
         can_take.then_some(class)
     }
@@ -309,13 +309,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 
     /// Whether a slot could take the waiting call now.
     pub(crate) fn has_slot_for(&self, class: ClassId, call: CallId) -> bool {
-        self.pick(class, self.need_of(call)).is_some()
+        self.pick(class, self.need_of_queued(call)).is_some()
     }
 
     /// Whether the call of the class whose turn it is can't be parked behind others.
     pub(crate) fn first_needs_idle(&self, class: ClassId) -> bool {
         let first = self.classes[class].queue.first();
-        first.is_some_and(|call| self.need_of(call).idle)
+        first.is_some_and(|call| self.need_of_queued(call).idle)
     }
 
     /// Whether a call must never be started a second time.
@@ -323,8 +323,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         call.once || self.classes[call.class].once
     }
 
-    fn need_of(&self, id: CallId) -> Need {
-        let call = self.calls.get(id).expect("a queued call is held");
+    fn need_of_queued(&self, id: CallId) -> Need {
+        self.need_of(self.calls.get(id).expect("a queued call is held"))
+    }
+
+    fn need_of(&self, call: &Call<Q>) -> Need {
         let expected_us = self.classes[call.class].estimate.micros(call.items);
         let occupies_us = expected_us.map(|us| us.saturating_add(Transit::local_us(call.bytes)));
         let is_long = occupies_us.is_none_or(|us| us > self.limits.parked_us_max);

@@ -23,6 +23,10 @@ pub(crate) struct Rank {
 /// Above every point in time that a slot could be idle since or free at.
 const BUSY: u64 = 1 << 63;
 
+/// Busy slots that are expected free within the same 64 µs stand alike: no estimate is better than
+/// that, and a slot need not be moved with every short call that it is given or has answered.
+const ALIKE_BITS: u32 = 6;
+
 impl Rank {
     #[inline]
     pub fn idle(slot: SlotId, since: MonoTime) -> Self {
@@ -32,7 +36,7 @@ impl Rank {
 
     #[inline]
     pub fn busy(slot: SlotId, free_at: MonoTime) -> Self {
-        let at = free_at.as_micros() | BUSY;
+        let at = (free_at.as_micros() >> ALIKE_BITS) | BUSY;
         Rank { at, slot }
     }
 

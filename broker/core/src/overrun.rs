@@ -89,7 +89,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         // Its bytes would have to travel once more.
         let worth_us = DEEP_US + 2 * u64::from(parked.transit_us);
-        if free_at.since(self.now).as_micros() < u128::from(worth_us) {
+        if free_at.micros_since(self.now) < worth_us {
             return;
         }
         if parked.state != DispatchedState::Open || is_addressed(&self.classes[parked.class].target)

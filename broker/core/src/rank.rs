@@ -55,7 +55,7 @@ impl Slot {
 
 impl<Q: Request, R: Reply> Core<Q, R> {
     /// Places a slot in its group by what it can take.
-    pub(crate) fn rank(&mut self, slot_id: SlotId) {
+    pub(crate) fn rank(&mut self, slot_id: SlotId) -> &Slot {
         let slot = self.slots.get_mut(&slot_id).expect("the caller holds it");
         let rank = slot.rank_now(slot_id, &self.limits);
         let group = &mut self.groups[slot.group];
@@ -81,6 +81,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             }
             slot.deep_at = deep_at;
         }
+        slot
     }
 
     /// Takes a slot out of its group's order, before it goes or changes group.

@@ -3,7 +3,7 @@
 use crate::action::{Failure, Outcome};
 use crate::call::{Call, CallState};
 use crate::event::{Reply, Target};
-use crate::time::MonoTime;
+use crate::time::{MonoTime, micros};
 use crate::{ClientId, SlotId};
 use muster_proto::id::CallId;
 use std::collections::VecDeque;
@@ -140,7 +140,7 @@ impl Histogram {
     /// Counts one call.
     #[inline]
     pub fn add(&mut self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let us = micros(took);
         let above = us.saturating_sub(1) / Self::FIRST_US;
         let bucket = (u64::BITS - above.leading_zeros()) as usize;
         self.counts[bucket.min(BUCKETS - 1)] += 1;

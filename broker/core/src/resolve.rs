@@ -44,13 +44,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         };
         let started = slot.since.max(slot.in_flight[at].at);
         let taken = slot.take(at, self.now);
-        let elapsed = self.now.since(started);
-        let took = service.unwrap_or(elapsed);
-        slot.transit
-            .learn(taken.bytes, elapsed.saturating_sub(took));
+        let elapsed_us = self.now.micros_since(started);
+        let took_ns = match service {
+            Some(took) => nanos(took),
+            None => elapsed_us.saturating_mul(1_000),
+        };
+        let took_us = took_ns / 1_000;
+        let transit_us = elapsed_us.saturating_sub(took_us);
+        slot.transit.learn(taken.bytes, transit_us);
         slot.is_on_probation = false;
         slot.calls += 1;
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         slot.service_us = slot.service_us.saturating_add(took_us);
         let (worker, kind) = (slot.worker, slot.kind);
         let is_failure = verdict != Verdict::Result;
@@ -67,7 +70,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         if is_late {
             self.totals.late += 1;
         } else {
-            self.take_answer(slot_id, kind, taken, took, verdict, reply);
+            self.take_answer(slot_id, kind, taken, took_ns, verdict, reply);
         }
         self.feed(slot_id);
         self.watch_overrun(slot_id);
@@ -78,7 +81,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         slot_id: SlotId,
         kind: WorkerKind,
         taken: Dispatched,
-        took: Duration,
+        took_ns: u64,
         verdict: Verdict,
         reply: R,
     ) {
@@ -91,7 +94,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 if kind == WorkerKind::Lane && is_call {
                     self.remember_served(taken.class);
                 }
-                self.learn(taken.class, took, items);
+                self.learn(taken.class, took_ns, items);
                 let is_error = verdict == Verdict::Error;
                 self.finish(id, Outcome::Replied { reply, is_error });
             }
@@ -136,9 +139,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     }
 
     /// Learns how long calls of a class take.
-    fn learn(&mut self, class_id: ClassId, took: Duration, items: u32) {
+    fn learn(&mut self, class_id: ClassId, took_ns: u64, items: u32) {
         let needed_idle = self.first_needs_idle(class_id);
-        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.classes[class_id].estimate.learn(took_ns, items);
         if needed_idle && !self.first_needs_idle(class_id) {
             self.stirred.push(class_id);
@@ -313,4 +315,11 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .get(id)
             .is_some_and(|call| call.state == CallState::Queued)
     }
+}
+
+/// The nanoseconds of a length of time, without the wide arithmetic of [`Duration::as_nanos`].
+#[inline]
+fn nanos(length: Duration) -> u64 {
+    let seconds_ns = length.as_secs().saturating_mul(1_000_000_000);
+    seconds_ns.saturating_add(u64::from(length.subsec_nanos()))
 }

@@ -170,10 +170,11 @@ impl Slot {
     /// Takes a dispatch off, wherever it stands.
     #[inline]
     pub fn take(&mut self, at: usize, now: MonoTime) -> Dispatched {
-        let dispatched = self
-            .in_flight
-            .remove(at)
-            .expect("the caller found it there");
+        let taken = match at {
+            0 => self.in_flight.pop_front(),
+            _ => self.in_flight.remove(at),
+        };
+        let dispatched = taken.expect("the caller found it there");
         let occupied_us = dispatched.occupies_us().unwrap_or(0);
         self.backlog_us = self.backlog_us.saturating_sub(occupied_us);
         if at == 0 {

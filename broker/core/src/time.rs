@@ -38,9 +38,23 @@ impl MonoTime {
         MonoTime(self.0.saturating_add(micros))
     }
 
+    /// How many microseconds ago `earlier` was; zero if it lies ahead.
+    #[inline]
+    pub const fn micros_since(self, earlier: MonoTime) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// How long ago `earlier` was; zero if it lies ahead.
     #[inline]
     pub const fn since(self, earlier: MonoTime) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier))
     }
+}
+
+/// The whole microseconds of a length of time, without the wide arithmetic of
+/// [`Duration::as_micros`].
+#[inline]
+pub(crate) fn micros(length: Duration) -> u64 {
+    let seconds_us = length.as_secs().saturating_mul(1_000_000);
+    seconds_us.saturating_add(u64::from(length.subsec_micros()))
 }

@@ -2,7 +2,6 @@
 //! function begins, and the worker's clock knows nothing of that.
 
 use crate::class::Estimate;
-use std::time::Duration;
 
 /// Fewer bytes than this count as none: they travel with others.
 const BYTES_MIN: u32 = 32 << 10;
@@ -39,14 +38,15 @@ impl Transit {
         u64::from(bytes >> 10) * LOCAL_NS_PER_KIB / 1_000
     }
 
-    /// Learns from an answer that came `took` after the slot had turned to the call, or to its
+    /// Learns from an answer that came so long after the slot had turned to the call, or to its
     /// bytes.
-    pub fn learn(&mut self, bytes: u32, took: Duration) {
+    #[inline]
+    pub fn learn(&mut self, bytes: u32, took_us: u64) {
         if bytes < BYTES_MIN {
             return;
         }
         let kib = u64::from(bytes >> 10);
-        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let took_ns = took_us.saturating_mul(1_000);
         let took_ns = took_ns.clamp(kib * LOCAL_NS_PER_KIB, kib * NS_PER_KIB_MAX);
         self.per_kib.learn(took_ns, bytes >> 10);
     }
