@@ -5,6 +5,7 @@ use crate::event::Target;
 use crate::group::GroupId;
 use crate::queue::FairQueue;
 use crate::recent::Histogram;
+use crate::turns::Turns;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -81,7 +82,7 @@ impl Estimate {
 pub(crate) struct Addressed {
     pub classes: BTreeSet<ClassId>,
     /// Those with waiting calls, least served first.
-    pub waiting: BTreeSet<(u64, ClassId)>,
+    pub waiting: Turns<ClassId>,
 }
 
 /// Classes by index and by target.

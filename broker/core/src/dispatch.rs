@@ -362,6 +362,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             class: call.class,
             at: self.now,
             expected_us: need.expected_us,
+            items: call.items,
             transit_us,
             bytes: call.bytes,
             state: DispatchedState::Open,

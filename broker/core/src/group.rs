@@ -5,6 +5,7 @@ use crate::class::ClassId;
 use crate::departing::Departing;
 use crate::event::{Offer, Once, Target, WorkerKind};
 use crate::time::MonoTime;
+use crate::turns::Turns;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Index of a group.
@@ -61,7 +62,7 @@ pub(crate) struct Group {
     /// expected free.
     pub deep: BTreeSet<(MonoTime, SlotId)>,
     /// Classes with waiting calls that its slots can run, least served first.
-    pub waiting: BTreeSet<(u64, ClassId)>,
+    pub waiting: Turns<ClassId>,
     /// The virtual time of the class served last: where newly waiting classes start.
     pub clock: u64,
     /// Linked slots.
@@ -114,7 +115,7 @@ impl GroupTable {
             ready: BTreeSet::new(),
             departing: None,
             deep: BTreeSet::new(),
-            waiting: BTreeSet::new(),
+            waiting: Turns::default(),
             clock: 0,
             slots: 0,
             no_json: BTreeSet::new(),

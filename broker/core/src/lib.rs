@@ -57,6 +57,7 @@ mod status;
 mod time;
 mod timer;
 mod transit;
+mod turns;
 
 pub use action::{Action, Attempt, Failure, Outcome};
 pub use config::Config;

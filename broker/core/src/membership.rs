@@ -107,7 +107,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.groups[id].workers -= 1;
         if self.groups[id].workers == 0 {
             let waiting = std::mem::take(&mut self.groups[id].waiting);
-            for (_, class) in waiting {
+            for &(_, class) in waiting.iter() {
                 self.unlist(class);
             }
             for class in self.classes.ids() {

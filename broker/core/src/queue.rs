@@ -8,6 +8,7 @@
 //! is deficit round robin without rounds: exact for calls of any cost, in O(log clients).
 
 use crate::ClientId;
+use crate::turns::Turns;
 use muster_proto::id::CallId;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, VecDeque};
@@ -17,13 +18,15 @@ use std::collections::{BTreeSet, VecDeque};
 pub(crate) struct FairQueue {
     clients: FxHashMap<ClientId, ClientQueue>,
     /// Clients with calls, least served first.
-    turns: BTreeSet<(u64, ClientId)>,
+    turns: Turns<ClientId>,
     /// Clients without calls that were given service ahead of the present. Without them a client
     /// that asks again as soon as it is served would start at the present each time, before
     /// everybody who waits, for ever.
     resting: BTreeSet<(u64, ClientId)>,
     /// The virtual time of the client served last: where newcomers start.
     present: u64,
+    /// The call to serve next: asked for more often than it changes.
+    first: Option<CallId>,
     len: usize,
 }
 
@@ -166,14 +169,13 @@ impl FairQueue {
             queue.by_priority.insert(at, (priority, waiting));
         }
         queue.by_priority[at].1.insert(call);
+        self.find_first();
     }
 
     /// The call to serve next, without taking it.
     #[inline]
     pub fn first(&self) -> Option<CallId> {
-        let (_, client) = self.turns.first()?;
-        let (_, calls) = self.clients[client].by_priority.first()?;
-        calls.first()
+        self.first
     }
 
     /// Takes [`Self::first`], which costs its client `cost`.
@@ -200,6 +202,7 @@ impl FairQueue {
             self.turns.insert((queue.served, client));
         }
         self.wake_rested();
+        self.find_first();
         Some(call)
     }
 
@@ -223,6 +226,7 @@ impl FairQueue {
             self.resting.insert((queue.served, client));
             self.wake_rested();
         }
+        self.find_first();
         true
     }
 
@@ -247,6 +251,12 @@ impl FairQueue {
             let by_priority = &self.clients[client].by_priority;
             by_priority.iter().flat_map(|(_, calls)| calls.iter())
         })
+    }
+
+    fn find_first(&mut self) {
+        let client = self.turns.first().map(|(_, client)| &self.clients[client]);
+        let calls = client.and_then(|client| client.by_priority.first());
+        self.first = calls.and_then(|(_, calls)| calls.first());
     }
 
     /// Forgets the clients that the present has caught up with: they start there anyway. When

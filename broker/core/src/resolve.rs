@@ -86,7 +86,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         reply: R,
     ) {
         let id = taken.call;
-        let items = self.calls.get(id).map_or(1, |call| call.items);
         // A raw body names no method that could be unknown.
         let is_call = is_json(&self.classes[taken.class].target);
         match verdict {
@@ -94,7 +93,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                 if kind == WorkerKind::Lane && is_call {
                     self.remember_served(taken.class);
                 }
-                self.learn(taken.class, took_ns, items);
+                self.learn(taken.class, took_ns, taken.items);
                 let is_error = verdict == Verdict::Error;
                 self.finish(id, Outcome::Replied { reply, is_error });
             }
@@ -189,7 +188,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             let waiting = self.groups[group].waiting.iter();
             let name = self.workers[&worker].spec.name.as_str();
             let addressed = self.addressed.get(name).into_iter();
-            let addressed = addressed.flat_map(|addressed| &addressed.waiting);
+            let addressed = addressed.flat_map(|addressed| addressed.waiting.iter());
             let classes: Vec<ClassId> = waiting.chain(addressed).map(|&(_, id)| id).collect();
             for class in classes {
                 self.refuse_waiting(class);

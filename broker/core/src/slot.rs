@@ -107,6 +107,8 @@ pub(crate) struct Dispatched {
     pub at: MonoTime,
     /// Service time in microseconds; `None`: unknown, and nothing is parked behind it.
     pub expected_us: Option<u64>,
+    /// Items of a map chunk; 1: a plain call.
+    pub items: u32,
     /// What its bytes are expected to take, on top of that.
     pub transit_us: u32,
     /// Its bytes.
