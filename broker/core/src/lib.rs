@@ -7,6 +7,7 @@
 //! core.handle(now, event);
 //! while let Some(action) = core.poll_action() { perform(action); }
 //! let wake = core.poll_deadline();
+//! core.sent(); // What piled up in this turn is on its way.
 //! ```
 //!
 //! The same events, times and seed give the same actions. Invariants (checked after every event in
