@@ -188,3 +188,31 @@ pub struct Attempt {
     /// How the slot ended.
     pub ending: Ending,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_costs_what_it_says() {
+        assert_eq!(Failure::Draining.bytes(), 0);
+        assert_eq!(Failure::Cancelled { by: "admin".into() }.bytes(), 5);
+        let worker = "w1".into();
+        assert_eq!(Failure::BadReply { worker }.bytes(), 2);
+        let attempt = Attempt {
+            slot: "w1.1".into(),
+            worker: "w1".into(),
+            host: "host".into(),
+            pid: None,
+            started: MonoTime::ZERO,
+            elapsed: Duration::ZERO,
+            ending: Ending {
+                stderr_tail: "last words".into(),
+                ..Ending::default()
+            },
+        };
+        let attempts = vec![attempt.clone(), attempt];
+        let lost = Failure::WorkerLost { attempts };
+        assert_eq!(lost.bytes(), 2 * (size_of::<Attempt>() + 10));
+    }
+}

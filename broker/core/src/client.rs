@@ -162,3 +162,56 @@ fn give_back_room(calls: &mut Vec<CallId>) {
         calls.shrink_to(4 * calls.len());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Event, MonoTime, NewCall, Target};
+
+    #[derive(Debug)]
+    struct Body;
+
+    impl Request for Body {
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    struct Value;
+
+    impl Reply for Value {
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    #[test]
+    fn the_list_of_a_client_that_is_never_idle_does_not_grow_with_its_calls() {
+        let now = MonoTime::ZERO;
+        let old = ["m".to_owned()];
+        let mut core: Core<Body, Value> = Core::new(Config::default(), 1, now, old);
+        let mut submit = |at: u64, timeout_us: Option<u64>| {
+            let now = now.after_micros(at);
+            let call = NewCall {
+                target: Target::Method("m".into()),
+                request: Body,
+                is_notification: false,
+                timeout: timeout_us.map(std::time::Duration::from_micros),
+                attempts_max: None,
+                priority: 0,
+                items: 1,
+                key: None,
+                parent: None,
+            };
+            let client = ClientId(1);
+            core.handle(now, Event::Call { client, call });
+            while core.poll_action().is_some() {}
+            core.clients[&client].calls.len()
+        };
+        // One call waits for ever, the others end one after the other.
+        submit(0, None);
+        let longest = (1..2_000).map(|at| submit(10 * at, Some(1))).max();
+        assert!(longest <= Some(SWEEP_MIN + 2), "{longest:?}");
+    }
+}

@@ -179,6 +179,8 @@ mod tests {
         assert_eq!(keys.live("a"), Some(CallId(7)));
         keys.end("a".into(), reply(1), at(0), &mut timers, &config());
         assert_eq!(keys.live("a"), None);
+        // The answer, its key in two tables, and what the tables take.
+        assert_eq!(keys.bytes(), 1 + 2 + 128);
         assert!(matches!(keys.find("a"), Found::Ended(outcome) if outcome == reply(1)));
         keys.open("b".into(), CallId(8));
         keys.drop_live("b");
@@ -211,5 +213,14 @@ mod tests {
     fn an_answer_that_can_not_be_kept_leaves_the_others_alone() {
         let (keys, _) = ended(&[("a", 900), ("huge", 5_000)]);
         assert!(is_kept(&keys, "a") && matches!(keys.find("huge"), Found::Nothing));
+    }
+
+    #[test]
+    fn an_answer_that_just_fits_is_kept() {
+        let (keys, _) = ended(&[("a", 2_000 - 130)]);
+        assert!(is_kept(&keys, "a"));
+        assert_eq!(keys.bytes(), 2_000);
+        let (keys, _) = ended(&[("a", 2_000 - 129)]);
+        assert!(!is_kept(&keys, "a"));
     }
 }

@@ -197,12 +197,13 @@ mod tests {
         let mut outbox = outbox();
         assert_eq!(outbox.push(at(0), C, 1, 10), Pushed::Kept);
         assert_eq!(outbox.push(at(0), C, 2, 10), Pushed::Kept);
-        assert!(outbox.holds(C));
+        assert!(outbox.holds(C) && !outbox.holds(ClientId(2)) && !outbox.is_empty());
         assert_eq!((outbox.len(), outbox.bytes()), (2, 20));
         assert_eq!(outbox.pop_due(at(0)), None);
         assert_eq!(outbox.pop_due(at(1)), Some(C));
         assert_eq!(outbox.front(C).copied(), Some(1));
         outbox.sent(at(1), C);
+        assert_eq!((outbox.len(), outbox.bytes()), (1, 10));
         assert_eq!(outbox.front(C).copied(), Some(2));
         outbox.blocked(at(1), C);
         // It took one: it is tried again after the shortest pause, and after longer ones from then on.
@@ -226,6 +227,14 @@ mod tests {
         assert_eq!(outbox.push(at(10_000), C, 3, 10), Pushed::GiveUp);
         assert_eq!(outbox.drop_client(C), 3);
         assert_eq!(outbox.next_due(), None);
+    }
+
+    #[test]
+    fn what_just_fits_is_kept() {
+        let mut outbox = outbox();
+        assert_eq!(outbox.push(at(0), C, 1, 60), Pushed::Kept);
+        assert_eq!(outbox.push(at(0), C, 2, 40), Pushed::Kept);
+        assert_eq!(outbox.push(at(0), C, 3, 1), Pushed::Dropped);
     }
 
     #[test]

@@ -414,4 +414,64 @@ mod tests {
         assert_eq!(drain(&mut queue, 1), [2, 8]);
         assert!(queue.clients.is_empty() && queue.resting.is_empty());
     }
+
+    #[test]
+    fn who_rests_ahead_of_the_present_goes_on_from_there() {
+        let mut queue = FairQueue::default();
+        for call in 1..=5 {
+            queue.push(A, 0, CallId(call));
+        }
+        queue.push(B, 0, CallId(100));
+        assert_eq!(queue.pop(10), Some(CallId(1)));
+        // It was given as much as three of the other's calls, and asks again a little later.
+        assert_eq!(queue.pop(30), Some(CallId(100)));
+        assert_eq!(queue.pop(10), Some(CallId(2)));
+        queue.push(B, 0, CallId(101));
+        assert_eq!(drain(&mut queue, 10), [3, 4, 101, 5]);
+    }
+
+    fn waiting(calls: std::ops::RangeInclusive<u64>) -> Waiting {
+        let mut waiting = Waiting::default();
+        calls.for_each(|call| waiting.insert(CallId(call)));
+        waiting
+    }
+
+    #[test]
+    fn what_was_taken_out_counts_no_more_wherever_it_stood() {
+        let mut waiting = waiting(1..=12);
+        // In the middle, and in again.
+        assert!(waiting.remove(CallId(6)));
+        assert_eq!(waiting.len(), 11);
+        waiting.insert(CallId(6));
+        assert_eq!(waiting.len(), 12);
+        assert!(waiting.remove(CallId(6)), "it is there once");
+        // Next to both ends, then the ends.
+        assert!(waiting.remove(CallId(2)) && waiting.remove(CallId(11)));
+        assert_eq!(waiting.len(), 9);
+        assert_eq!(waiting.pop(), Some(CallId(1)));
+        assert_eq!((waiting.len(), waiting.first()), (8, Some(CallId(3))));
+        assert!(waiting.remove(CallId(12)));
+        assert_eq!((waiting.len(), waiting.taken_out), (7, 1));
+        let left: Vec<u64> = waiting.iter().map(|call| call.0).collect();
+        assert_eq!(left, [3, 4, 5, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn a_queue_that_was_long_keeps_no_room_for_it() {
+        let mut long = waiting(1..=100_000);
+        while long.len() > 10 {
+            long.pop();
+        }
+        assert!(
+            long.entries.capacity() <= 1_024,
+            "{:?}",
+            long.entries.capacity()
+        );
+        let mut short = waiting(1..=500);
+        let room = short.entries.capacity();
+        while short.len() > 10 {
+            short.pop();
+        }
+        assert_eq!(short.entries.capacity(), room, "a little is not worth it");
+    }
 }

@@ -181,4 +181,16 @@ mod tests {
         assert_eq!(Histogram::upper_us(20), Some(64 << 20));
         assert_eq!(Histogram::upper_us(21), None);
     }
+
+    #[test]
+    fn two_counts_are_added_up() {
+        let mut sum = Histogram::default();
+        sum.add(Duration::from_micros(64));
+        let mut other = Histogram::default();
+        other.add(Duration::from_micros(64));
+        other.add(Duration::from_micros(100));
+        sum.merge(&other);
+        assert_eq!((sum.counts[0], sum.counts[1]), (2, 1));
+        assert_eq!((sum.calls(), sum.sum_us), (3, 228));
+    }
 }

@@ -27,3 +27,32 @@ impl Rng {
         Duration::from_micros(half + self.next_u64() % (half + 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_splitmix64() {
+        // Its author's reference implementation, from the seed 1234567.
+        let mut rng = Rng::new(1_234_567);
+        let numbers: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn jitter_is_between_half_and_all_and_reaches_both() {
+        let mut rng = Rng::new(1);
+        let us = |rng: &mut Rng| rng.jitter(Duration::from_micros(4)).as_micros();
+        let drawn: std::collections::BTreeSet<u128> = (0..100).map(|_| us(&mut rng)).collect();
+        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(rng.jitter(Duration::ZERO), Duration::ZERO);
+        let longest = rng.jitter(Duration::MAX).as_micros();
+        assert!(longest >= u128::from(u64::MAX / 2), "{longest}");
+    }
+}

@@ -209,3 +209,27 @@ fn a_gone_client_with_very_many_calls_keeps_nobody_waiting() {
     assert_eq!(story.core.status().queued, 0);
     assert_eq!(story.core.status().totals.cancelled, many);
 }
+
+#[test]
+fn a_resend_may_be_larger_as_long_as_there_is_room_for_it() {
+    let narrow = Config {
+        queued_bytes_max: 100,
+        ..config()
+    };
+    let mut story = Story::pool(narrow, &[1], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.submit(2, keyed("m", "a")).says(&[]);
+    let resent = |bytes| NewCall {
+        request: crate::story::Body(bytes),
+        ..keyed("m", "a")
+    };
+    story.submit(3, resent(100)).says(&[]);
+    assert_eq!(story.core.status().queued_bytes, 100);
+    story.submit(4, resent(101));
+    story.says(&["k4 c0 overloaded queued_bytes 100"]);
+    story.submit(5, resent(10)).says(&[]);
+    assert_eq!(story.core.status().queued_bytes, 10);
+    story.reply(11, 1, 1, 9_000);
+    story.says(&["k1 c1 =1", "run c2.1 s11#2"]);
+    story.reply(11, 2, 1, 9_000).says(&["k5 c2 =2"]);
+}

@@ -337,3 +337,29 @@ fn a_long_call_for_one_worker_holds_up_that_worker_alone() {
     story.reply(31, 8, 1, 100);
     story.says(&["k1 c8 =8", "run c10.1 s31#3", "run c11.1 s21#3 short"]);
 }
+
+#[test]
+fn a_slot_without_work_looks_where_something_is_parked_and_not_where_one_call_takes_long() {
+    let mut story = Story::pool(config(), &[1, 1, 1], &["m", "n"]);
+    story.learns("m", 700);
+    story.learns("n", 60_000);
+    let on = |line: &str| -> u32 {
+        let (_, rest) = line.split_once(" s").expect("a dispatch");
+        rest.split('#').next().unwrap().parse().unwrap()
+    };
+    story.submit(1, call("n")).submit(1, call("n"));
+    story.submit(1, call("m")).submit(1, call("m"));
+    let lines = story.lines();
+    let [long, other, first, parked] = [0, 1, 2, 3].map(|at| on(&lines[at]));
+    assert!(
+        first == parked && long != other && other != first,
+        "{lines:?}"
+    );
+    story.reply(other, 4, 1, 60_000);
+    let lines = story.lines();
+    assert_eq!(lines[0], "k1 c4 =4");
+    assert!(
+        lines[1].starts_with(&format!("recall c6.1 s{parked}#")),
+        "{lines:?}"
+    );
+}

@@ -338,3 +338,35 @@ fn what_is_no_answer_at_all_counts_against_a_lane_for_a_minute() {
     }
     story.says(&["close s11"]);
 }
+
+#[test]
+fn only_what_lanes_answered_is_remembered_as_theirs() {
+    let mut story = Story::pool(config(), &[1], &["managed"]);
+    story.lane(2, anything());
+    story.submit(1, call("managed")).reply(11, 1, 1, 50);
+    story.submit(1, to(Target::Raw)).reply(21, 2, 1, 50);
+    assert_eq!(story.core.served_by_lanes().len(), 0);
+    story.submit(1, call("any")).reply(21, 3, 1, 50);
+    assert_eq!(story.core.served_by_lanes().collect::<Vec<_>>(), ["any"]);
+}
+
+#[test]
+fn a_call_is_doubled_once_however_many_fresh_lanes_there_are() {
+    let mut story = fresh_lane_with_a_call();
+    story.lane(3, anything()).wait_ms(120);
+    story.says(&["run c3.2 s31#1"]);
+    story.reply(11, 2, 1, 9_000).says(&["k1 c2 =2"]);
+    // It overruns there, too, and the first lane would be idle.
+    story.wait_ms(500).says(&[]);
+    story.reply(31, 3, 2, 9_000).says(&["k1 c3 =3"]);
+}
+
+#[test]
+fn a_doubted_lane_that_answers_nonsense_is_not_heard() {
+    let mut story = fresh_lane_with_a_call();
+    story.reply(11, 2, 1, 9_000).wait_ms(120);
+    story.says(&["k1 c2 =2", "run c3.2 s11#3"]);
+    story.reply_as(21, 3, 1, 9, Verdict::Garbage).says(&[]);
+    assert_eq!(story.core.status().totals.late, 1);
+    story.reply(11, 3, 2, 9_000).says(&["k1 c3 =3"]);
+}

@@ -1,6 +1,6 @@
 //! Caps and their names, methods nobody knows, the end of the broker.
 
-use crate::story::{Body, Story, call, config, keyed, offer};
+use crate::story::{Body, Story, at_worker, call, config, keyed, offer};
 use muster_core::{Config, NewCall, Target, WorkerKind};
 use std::time::Duration;
 
@@ -276,4 +276,25 @@ fn a_notification_that_ends_as_it_comes_is_acknowledged_all_the_same() {
     // The settling time is over, and nobody has told the core so.
     story.now = story.now.after_micros(3_000_000);
     story.submit(1, silent).says(&["k1 ack refused"]);
+}
+
+#[test]
+fn method_names_are_remembered_up_to_a_cap() {
+    let mut story = Story::new();
+    let names: Vec<String> = (0..=100_000).map(|n| format!("m{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    story.worker(1, WorkerKind::Managed, offer(&names));
+    // One that was there before the worker came.
+    assert_eq!(story.core.known().len(), 100_000);
+    story.worker(2, WorkerKind::Managed, offer(&["m0", "new"]));
+    assert_eq!(story.core.known().len(), 100_000);
+}
+
+#[test]
+fn a_call_for_a_worker_that_nobody_knows_waits_while_the_first_ones_may_still_come() {
+    let mut story = Story::new();
+    story.submit(1, at_worker("m", "w9")).says(&[]);
+    story.wait_ms(3_001).says(&["k1 c1 not found, no workers"]);
+    story.submit(1, at_worker("m", "w9"));
+    story.says(&["k1 c0 not found, no workers"]);
 }

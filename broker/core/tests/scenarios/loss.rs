@@ -7,6 +7,7 @@ use muster_core::{Config, EndReason, Ending, Event, NewCall, WorkerId, WorkerKin
 fn a_call_alone_on_a_lost_slot_runs_again_at_once() {
     let mut story = Story::pool(config(), &[1, 1], &["m"]);
     story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    assert_eq!(story.core.status().totals.retried, 0);
     story.slot_gone(11).says(&["run c1.2 s21#1"]);
     story.reply(21, 1, 2, 10).says(&["k1 c1 =1"]);
     assert_eq!(story.core.status().totals.retried, 1);
@@ -332,4 +333,42 @@ fn workers_lost_at_the_same_moment_cost_a_call_one_attempt() {
         .join(3, 1);
     story.says(&["run c1.3 s31#1"]);
     story.reply(31, 1, 3, 10).says(&["k1 c1 =1"]);
+}
+
+#[test]
+fn each_later_retry_waits_twice_as_long_up_to_a_limit() {
+    let patient = Config {
+        attempts_max: 6,
+        retry_backoff_max: std::time::Duration::from_millis(150),
+        ..config()
+    };
+    let mut story = Story::pool(patient, &[1], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    story.child_lost(11, crash(9)).child_ready(11);
+    story.says(&["run c1.2 s11#2"]);
+    // Between half of it and all of it: 50, 100, 150 and 150 ms.
+    for (attempt, least_ms, most_ms) in [(3, 24, 51), (4, 49, 101), (5, 74, 151), (6, 74, 151)] {
+        story.child_lost(11, crash(9)).child_ready(11);
+        story.wait_ms(least_ms).says(&[]);
+        story.wait_ms(most_ms - least_ms);
+        story.says(&[&format!("run c1.{attempt} s11#{attempt}")]);
+    }
+}
+
+#[test]
+fn the_first_of_several_suspects_is_charged_no_more_than_the_others() {
+    let twice = Config {
+        attempts_max: 2,
+        ..config()
+    };
+    let mut story = Story::pool(twice, &[1], &["m"]);
+    story.learns("m", 100);
+    story.submit(1, call("m")).submit(1, call("m")).lines();
+    story.child_lost(11, crash(9)).child_ready(11);
+    story.says(&["run c2.2 s11#4 short"]);
+    // Alone it was the culprit, for the first time: it may run once more.
+    story.child_lost(11, crash(9)).child_ready(11);
+    story.says(&["run c2.3 s11#5 short"]);
+    story.child_lost(11, crash(9));
+    story.says(&["k1 c2 lost [w1.1 signal 9, w1.1 signal 9]"]);
 }

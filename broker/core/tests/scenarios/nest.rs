@@ -175,3 +175,25 @@ fn a_call_inside_one_that_does_not_run_is_a_call_like_any_other() {
         .reply(11, 1, 1, 10)
         .says(&["k1 c1 =1", "run c2.1 s11#2 short"]);
 }
+
+#[test]
+fn a_slot_for_calls_inside_one_that_does_not_run_is_closed_at_once() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story.submit(1, call("m")).says(&["run c1.1 s11#1"]);
+    joins(&mut story, 1, 90, nest(9, 1));
+    story.says(&["close nest s90"]);
+    joins(&mut story, 1, 91, nest(1, 2));
+    story.says(&["close nest s91"]);
+}
+
+#[test]
+fn a_slot_for_inner_calls_that_is_lost_is_asked_for_again() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story.submit(1, call("m")).submit(2, inside(1, "m"));
+    joins(&mut story, 1, 90, nest(1, 1));
+    story.says(&["run c1.1 s11#1", "open w1 for c1.1", "run c2.1 s90#1"]);
+    story.slot_gone(90).says(&["open w1 for c1.1"]);
+    joins(&mut story, 1, 91, nest(1, 1));
+    story.says(&["run c2.2 s91#1"]);
+    story.reply(91, 2, 2, 10).says(&["k2 c2 =2"]);
+}

@@ -1,8 +1,8 @@
 //! What those who watch or ask are told.
 
-use crate::story::{Story, call, config};
-use muster_core::{HowEnded, Obstacle};
-use muster_proto::id::CallId;
+use crate::story::{Story, call, config, dispatch, offer};
+use muster_core::{CallStatus, HowEnded, NewCall, Obstacle, SlotId, Target, WorkerKind};
+use muster_proto::id::{CallId, DispatchId, Epoch};
 
 #[test]
 fn nobody_watches_and_nothing_is_noted() {
@@ -66,4 +66,83 @@ fn a_waiting_call_is_told_what_keeps_each_worker_from_it() {
             .all(|(_, obstacle)| *obstacle == Obstacle::Busy)
     );
     assert_eq!(story.core.obstacles(CallId(1)), []);
+}
+
+#[test]
+fn a_stream_is_for_whoever_asked_for_the_call_that_runs_and_for_nobody_else() {
+    let mut story = Story::pool(config(), &[1, 1], &["m"]);
+    story.submit(3, call("m")).says(&["run c1.1 s11#1"]);
+    let listener = |story: &Story, slot, dispatch| {
+        let found = story.core.listener(SlotId(slot), dispatch);
+        found.map(|(client, request)| (client.0, request.0))
+    };
+    assert_eq!(listener(&story, 11, dispatch(1, 1)), Some((3, 10)));
+    let of_another_run = DispatchId {
+        epoch: Epoch(78),
+        ..dispatch(1, 1)
+    };
+    for (slot, wrong) in [
+        (21, dispatch(1, 1)),
+        (11, dispatch(1, 2)),
+        (11, dispatch(2, 1)),
+        (11, of_another_run),
+    ] {
+        assert_eq!(listener(&story, slot, wrong), None, "{slot} {wrong:?}");
+    }
+    // To a notification nobody listens.
+    let notification = NewCall {
+        is_notification: true,
+        ..call("m")
+    };
+    story
+        .submit(3, notification)
+        .says(&["k3 c2 ack", "run c2.1 s21#1"]);
+    assert_eq!(listener(&story, 21, dispatch(2, 1)), None);
+    story.reply(11, 1, 1, 9_000).says(&["k3 c1 =1"]);
+    assert_eq!(listener(&story, 11, dispatch(1, 1)), None);
+}
+
+#[test]
+fn open_calls_are_told_with_their_target_slot_and_place() {
+    let mut story = Story::pool(config(), &[1], &["m", "n"]);
+    story
+        .submit(1, call("m"))
+        .submit(1, call("m"))
+        .submit(2, call("n"));
+    story.submit(1, call("m"));
+    let target = Target::Method("m".into());
+    assert_eq!(story.core.target(CallId(1)), Some(&target));
+    assert_eq!(story.core.target(CallId(9)), None);
+    assert_eq!(story.core.request(CallId(1)).map(|body| body.0), Some(10));
+    assert_eq!(story.core.queued_for(&target), 2);
+    assert_eq!(story.core.queued_for(&Target::Raw), 0);
+    let places = |calls: Vec<CallStatus>| -> Vec<(u64, Option<u32>, Option<usize>)> {
+        let place = |call: CallStatus| (call.id.0, call.slot.map(|slot| slot.0), call.position);
+        calls.into_iter().map(place).collect()
+    };
+    let all = [
+        (1, Some(11), None),
+        (2, None, Some(0)),
+        (3, None, Some(0)),
+        (4, None, Some(1)),
+    ];
+    assert_eq!(places(story.core.calls(9, |_| true)), all);
+    assert_eq!(places(story.core.calls(2, |_| true)), all[..2]);
+    let of_two = story.core.calls(9, |call| call.client.0 == 2);
+    assert_eq!(places(of_two), all[2..3]);
+    assert_eq!(places(story.core.running_calls(9, |_| true)), all[..1]);
+    assert_eq!(places(story.core.running_calls(9, |_| false)), []);
+    let fourth = story.core.call(CallId(4)).expect("it is open");
+    assert_eq!((fourth.position, fourth.dispatches), (Some(1), 0));
+    assert_eq!(story.core.call(CallId(9)), None);
+}
+
+#[test]
+fn a_worker_is_told_of_when_it_comes_and_not_when_its_offer_changes() {
+    let mut story = Story::new();
+    story.core.watch(true);
+    let worker = WorkerKind::Managed;
+    story.worker(1, worker, offer(&["m"]));
+    story.says(&["note WorkerUp { worker: \"w1\" }"]);
+    story.worker(1, worker, offer(&["m", "n"])).says(&[]);
 }
