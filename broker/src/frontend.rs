@@ -187,7 +187,7 @@ impl Frontend {
             Body::Foreign(refused) | Body::Refused(refused) => {
                 self.refuse_unread(&message, refused)
             }
-            Body::Call(call) => self.call(&message, *call, desk),
+            Body::Call(call) => self.call(&message, call, desk),
             Body::Batch(items) => self.batch(&message, items, desk),
         }
     }

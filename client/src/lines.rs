@@ -3,10 +3,10 @@
 use crate::error::Error;
 use crate::items::{Items, Next};
 use muster_proto::code::Code;
+use muster_proto::json;
 use muster_proto::limits;
 use muster_proto::rpc::RpcError;
 use muster_proto::socket::{Interest, PollItem, poll};
-use serde::de::IgnoredAny;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ fn write_item(line: &[u8], is_text: bool, out: &mut Vec<u8>) -> Result<(), RpcEr
         .map_err(|_| RpcError::new(Code::InvalidParams).message("the line is not UTF-8"))?;
     if !is_text {
         // Depth is the broker's to judge; this parser does not recurse.
-        if serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        if json::is_value(line) {
             out.extend_from_slice(line);
             return Ok(());
         }

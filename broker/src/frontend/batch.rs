@@ -103,7 +103,7 @@ impl Frontend {
                     request.extra_mut().answer = Some(Err(RpcError::new(Code::InvalidRequest)));
                     return BatchItem::Refused(request);
                 };
-                self.batch_item(client, Ok(*view), desk)
+                self.batch_item(client, Ok(view), desk)
             })
             .collect();
         Incoming::Event(Event::Batch {

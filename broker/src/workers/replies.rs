@@ -3,6 +3,7 @@
 use super::Workers;
 use crate::reply::{Form, Reply};
 use muster_core::{Event, SlotId, Verdict};
+use muster_proto::json;
 use muster_proto::socket::Frame;
 use muster_proto::worker::{self, Bytes, WireError, flag};
 use std::rc::Rc;
@@ -70,10 +71,9 @@ impl Workers {
 }
 
 fn verdict_of(reply: &Reply, flags: u8) -> Verdict {
-    let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(reply.bytes()).is_ok();
     match reply.form() {
         Form::Raw if flags & flag::ERROR == 0 => Verdict::Result,
-        _ if !is_json() => Verdict::Garbage,
+        _ if !json::is_value(reply.bytes()) => Verdict::Garbage,
         _ if flags & flag::ERROR != 0 => Verdict::Error,
         _ => Verdict::Result,
     }

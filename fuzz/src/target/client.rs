@@ -2,13 +2,16 @@
 
 use super::frames;
 use muster_proto::envelope::{is_json, split};
+use muster_proto::json;
 use muster_proto::limits::{
     BATCH_CALLS_MAX, ID_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, PATH_FRAMES_MAX,
 };
 use muster_proto::rpc::{
     Body, CallView, Refused, error_reply, insert_id, read, read_replies, read_reply, result_reply,
 };
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 
 /// The frames of a message on the frontend.
 pub fn envelope(data: &[u8]) {
@@ -24,6 +27,12 @@ pub fn envelope(data: &[u8]) {
         }
         is_json(frames[found.body]);
     }
+}
+
+/// A value as the broker checks it.
+pub fn json(data: &[u8]) {
+    let by_serde = serde_json::from_slice::<IgnoredAny>(data).is_ok();
+    assert_eq!(json::is_value(data), by_serde);
 }
 
 /// A JSON-RPC body as the broker reads it.
@@ -45,6 +54,16 @@ pub fn rpc(data: &[u8]) {
 }
 
 fn check_call(call: &CallView<'_>, body: &[u8]) {
+    // A plain call is found by a scanner: it is what serde_json finds.
+    let members: HashMap<String, &RawValue> =
+        serde_json::from_str(call.object).expect("a call is JSON");
+    let member = |name: &str| members.get(name).map(|raw| raw.get());
+    assert_eq!(member("jsonrpc"), Some("\"2.0\""));
+    assert_eq!((member("id"), member("params")), (call.id, call.params));
+    let method: String = serde_json::from_str(member("method").expect("a call has a method"))
+        .expect("a method is a string");
+    assert_eq!(method, call.method);
+    assert_eq!(member("meta").is_some(), call.meta_span.is_some());
     assert!(call.object.len() <= body.len());
     assert!(call.method.len() <= METHOD_BYTES_MAX);
     if let Some(id) = call.id {

@@ -5,7 +5,7 @@ mod file;
 mod stranger;
 mod worker;
 
-pub use client::{envelope, reply, rpc, xmlrpc};
+pub use client::{envelope, json, reply, rpc, xmlrpc};
 pub use file::{connection, joblog};
 pub use stranger::splice;
 pub use worker::{broker_to_worker, worker_to_broker};
@@ -19,6 +19,7 @@ pub const ALL: &[Target] = &[
     ("connection", connection),
     ("envelope", envelope),
     ("joblog", joblog),
+    ("json", json),
     ("reply", reply),
     ("rpc", rpc),
     ("splice", splice),

@@ -1,14 +1,16 @@
 //! JSON-RPC 2.0, read as far as a broker has to and no further.
 //!
 //! Of a call [`read`] looks at `method`, `id` and `meta`; `params` stays a span of the body.
-//! Reading is strict (RFC 8259 by `serde_json`), bounded by [`crate::limits`] and never panics.
-//! [`write`] composes replies and errors around raw spans.
+//! Reading is strict (RFC 8259 by `serde_json`, or for a plain call by a scanner that finds the
+//! same), bounded by [`crate::limits`] and never panics. [`write`] composes replies and errors
+//! around raw spans.
 //!
 //! Source: JSON-RPC 2.0 specification; docs/protocol.md, "Calls".
 
 mod chunk;
 mod error;
 mod meta;
+mod plain;
 mod read;
 mod reply;
 mod write;

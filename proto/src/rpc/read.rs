@@ -1,6 +1,6 @@
 //! Reads the body of a client message.
 
-use super::{Meta, RpcError};
+use super::{Meta, RpcError, plain};
 use crate::code::Code;
 use crate::envelope::is_json;
 use crate::limits;
@@ -12,6 +12,8 @@ use std::ops::Range;
 
 /// What a body holds.
 #[derive(Debug)]
+// Nearly every body is a call: a box around it would be one allocation for each.
+#[allow(clippy::large_enum_variant)]
 pub enum Body<'a> {
     /// Not JSON by its first byte: opaque.
     Raw,
@@ -19,7 +21,7 @@ pub enum Body<'a> {
     /// invalid request that is given here.
     Foreign(Refused<'a>),
     /// One call or notification.
-    Call(Box<CallView<'a>>),
+    Call(CallView<'a>),
     /// Several, in order.
     Batch(Vec<Result<CallView<'a>, Refused<'a>>>),
     /// Nothing that can be taken on: the answer to give.
@@ -64,6 +66,9 @@ pub fn read(body: &[u8]) -> Body<'_> {
     let Ok(text) = std::str::from_utf8(body) else {
         return Body::Refused(Refused::unknown(RpcError::new(Code::ParseError)));
     };
+    if let Some(members) = plain::members(text) {
+        return of_object(members, text);
+    }
     if let Some(depth) = too_deep(body) {
         let error = RpcError::too_large("depth", depth, limits::DEPTH_MAX);
         return Body::Refused(Refused::unknown(error));
@@ -73,17 +78,21 @@ pub fn read(body: &[u8]) -> Body<'_> {
     }
     match serde_json::from_str::<Members<'_>>(text) {
         Err(_) => Body::Refused(Refused::unknown(RpcError::new(Code::ParseError))),
-        Ok(members) if members.jsonrpc.is_none() => {
-            let id = members.id.filter(|id| is_id(id));
-            Body::Foreign(Refused {
-                id,
-                error: RpcError::new(Code::InvalidRequest),
-            })
-        }
-        Ok(members) => match members.into_call(text) {
-            Ok(call) => Body::Call(Box::new(call)),
-            Err(refused) => Body::Refused(refused),
-        },
+        Ok(members) => of_object(members, text),
+    }
+}
+
+fn of_object<'a>(members: Members<'a>, text: &'a str) -> Body<'a> {
+    if members.jsonrpc.is_none() {
+        let id = members.id.filter(|id| is_id(id));
+        return Body::Foreign(Refused {
+            id,
+            error: RpcError::new(Code::InvalidRequest),
+        });
+    }
+    match members.into_call(text) {
+        Ok(call) => Body::Call(call),
+        Err(refused) => Body::Refused(refused),
     }
 }
 
@@ -113,9 +122,11 @@ fn read_item(text: &str) -> Result<CallView<'_>, Refused<'_>> {
         return Err(invalid());
     }
     // The text was JSON as part of the batch, so what fails here is its shape.
-    serde_json::from_str::<Members<'_>>(text)
-        .map_err(|_| invalid())?
-        .into_call(text)
+    let members = match plain::members(text) {
+        Some(members) => members,
+        None => serde_json::from_str(text).map_err(|_| invalid())?,
+    };
+    members.into_call(text)
 }
 
 /// Counts brackets outside strings only when there are enough of them to be too deep at all.
@@ -158,13 +169,13 @@ impl Refused<'_> {
 }
 
 /// The members that matter, as written.
-#[derive(Default)]
-struct Members<'a> {
-    jsonrpc: Option<&'a str>,
-    method: Option<&'a str>,
-    id: Option<&'a str>,
-    params: Option<&'a str>,
-    meta: Option<&'a str>,
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Members<'a> {
+    pub(super) jsonrpc: Option<&'a str>,
+    pub(super) method: Option<&'a str>,
+    pub(super) id: Option<&'a str>,
+    pub(super) params: Option<&'a str>,
+    pub(super) meta: Option<&'a str>,
     repeated: Option<&'static str>,
 }
 
@@ -331,7 +342,7 @@ mod tests {
 
     fn call(text: &str) -> CallView<'_> {
         match read(text.as_bytes()) {
-            Body::Call(call) => *call,
+            Body::Call(call) => call,
             other => panic!("{text}: {other:?}"),
         }
     }
