@@ -314,7 +314,7 @@ fn the_flags_are_the_flags() {
         ("WHOLE", flag::WHOLE),
         ("SHARED", flag::SHARED),
     ]);
-    let declared = constants(include_str!("../src/worker.rs"), "pub mod flag {");
+    let declared = constants(include_str!("../src/worker/record.rs"), "pub mod flag {");
     assert_eq!(
         declared,
         coded.keys().map(|&name| name.to_owned()).collect()
