@@ -328,8 +328,8 @@ impl Server {
     fn wait(&mut self, left: Unread) -> Result<Unread, SocketError> {
         let mut unread = left;
         // What was sent may have taken in word of messages; the descriptors tell of it no more.
-        unread.workers |= self.workers.socket().events()?.readable;
-        unread.clients |= self.frontend.socket().events()?.readable;
+        unread.workers |= self.workers.socket().has_message()?;
+        unread.clients |= self.frontend.socket().has_message()?;
         if unread.workers || unread.clients || unread.lanes {
             // The other doors have their turn, too.
             unread.lanes = true;

@@ -107,10 +107,22 @@ impl Link {
         room: bool,
         timeout: Option<Duration>,
     ) -> Result<(), SocketError> {
-        let interest = if room { Interest::Both } else { Interest::Read };
+        if room {
+            let mut items = [
+                PollItem::socket(&self.socket, Interest::Both),
+                PollItem::socket(self.monitor.socket(), Interest::Read),
+                PollItem::fd(wake, Interest::Read),
+            ];
+            return poll(&mut items, timeout).map(|_| ());
+        }
+        // Nearly every wait is one for a message: it asks libzmq nothing that is known.
+        let monitor = self.monitor.socket();
+        if self.socket.has_message()? || monitor.has_message()? {
+            return Ok(());
+        }
         let mut items = [
-            PollItem::socket(&self.socket, interest),
-            PollItem::socket(self.monitor.socket(), Interest::Read),
+            PollItem::wake_of(&self.socket)?,
+            PollItem::wake_of(monitor)?,
             PollItem::fd(wake, Interest::Read),
         ];
         poll(&mut items, timeout).map(|_| ())

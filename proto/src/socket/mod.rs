@@ -20,6 +20,7 @@ mod raw;
 mod security;
 mod wake;
 
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -63,6 +64,9 @@ pub enum SendOutcome {
 pub struct Socket {
     raw: RawSocket,
     kind: Kind,
+    /// There was nothing to receive, and nothing was done since that may have taken in word of a
+    /// message: only the descriptor can tell of one.
+    is_drained: Cell<bool>,
 }
 
 impl Socket {
@@ -84,7 +88,11 @@ impl Socket {
         profile
             .apply(&raw, kind)
             .map_err(SocketError::of("set a socket's options"))?;
-        Ok(Self { raw, kind })
+        Ok(Self {
+            raw,
+            kind,
+            is_drained: Cell::new(false),
+        })
     }
 
     /// The socket's type.
@@ -99,6 +107,7 @@ impl Socket {
     /// # Errors
     /// Says what is wrong with the endpoint, or why the system refused it.
     pub fn bind(&self, endpoint: &str) -> Result<(), SocketError> {
+        self.is_drained.set(false);
         let text = endpoint::check(endpoint, End::Bind)?;
         let ipv6 = endpoint::needs_ipv6(endpoint);
         self.set_ipv6(ipv6)?;
@@ -119,6 +128,7 @@ impl Socket {
     /// # Errors
     /// Says what is wrong with the endpoint. That nobody listens there is no error.
     pub fn connect(&self, endpoint: &str) -> Result<(), SocketError> {
+        self.is_drained.set(false);
         let text = endpoint::check(endpoint, End::Connect)?;
         self.set_ipv6(endpoint::needs_ipv6(endpoint))?;
         retry(|| self.raw.connect(&text)).map_err(SocketError::at(endpoint))
@@ -139,6 +149,7 @@ impl Socket {
     /// # Errors
     /// [`SocketError::Endpoint`] when it does not listen there.
     pub fn unbind(&self, endpoint: &str) -> Result<(), SocketError> {
+        self.is_drained.set(false);
         let text = endpoint::check(endpoint, End::Bind)?;
         retry(|| self.raw.unbind(&text)).map_err(SocketError::at(endpoint))
     }
@@ -148,6 +159,7 @@ impl Socket {
     /// # Errors
     /// [`SocketError::Endpoint`] when it is not connected there.
     pub fn disconnect(&self, endpoint: &str) -> Result<(), SocketError> {
+        self.is_drained.set(false);
         let text = endpoint::check(endpoint, End::Connect)?;
         retry(|| self.raw.disconnect(&text)).map_err(SocketError::at(endpoint))
     }
@@ -171,6 +183,7 @@ impl Socket {
     /// [`SocketError::Terminated`] when the context was shut down.
     pub fn recv_into(&self, frames: &mut Vec<Frame>) -> Result<bool, SocketError> {
         frames.clear();
+        self.is_drained.set(false);
         loop {
             let mut message = RawMessage::empty();
             match retry(|| self.raw.receive(&mut message)) {
@@ -183,7 +196,10 @@ impl Socket {
                     }
                 }
                 // libzmq hands on complete messages alone, so this is before the first frame.
-                Err(Errno(errno::EAGAIN)) => return Ok(false),
+                Err(Errno(errno::EAGAIN)) => {
+                    self.is_drained.set(true);
+                    return Ok(false);
+                }
                 Err(error) => return Err(SocketError::of("receive")(error)),
             }
         }
@@ -221,6 +237,7 @@ impl Socket {
     /// If `frames` is empty: there is no such message.
     pub fn send_frames(&self, frames: &mut Vec<Frame>) -> Result<SendOutcome, SocketError> {
         assert!(!frames.is_empty(), "a message has at least one frame");
+        self.is_drained.set(false);
         let last = frames.len() - 1;
         for (at, frame) in frames.iter_mut().enumerate() {
             match retry(|| self.raw.send(&mut frame.0, at < last)) {
@@ -301,6 +318,16 @@ impl Socket {
         Ok(raw::borrow_fd(&self.raw, self.fd()?))
     }
 
+    /// Whether the socket has something to receive. `false`: its descriptor tells when it has.
+    ///
+    /// Asks libzmq, which asks the system, unless nothing was done since there was nothing.
+    ///
+    /// # Errors
+    /// [`SocketError::Terminated`] when the context was shut down.
+    pub fn has_message(&self) -> Result<bool, SocketError> {
+        Ok(!self.is_drained.get() && self.events()?.readable)
+    }
+
     /// Whether the socket has something to receive, and room to send.
     ///
     /// # Errors
@@ -311,6 +338,7 @@ impl Socket {
                 readable: events.contains(zmq::POLLIN),
                 writable: events.contains(zmq::POLLOUT),
             })
+            .inspect(|readiness| self.is_drained.set(!readiness.readable))
             .map_err(SocketError::of("read a socket's events"))
     }
 

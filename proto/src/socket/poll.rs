@@ -46,6 +46,8 @@ pub struct PollItem<'a> {
 impl<'a> PollItem<'a> {
     /// Waits for a socket.
     pub fn socket(socket: &'a Socket, interest: Interest) -> Self {
+        // The poll takes in word of messages.
+        socket.is_drained.set(false);
         Self {
             item: socket.raw.poll_item(interest.bits()),
             source: PhantomData,
@@ -53,8 +55,8 @@ impl<'a> PollItem<'a> {
     }
 
     /// Waits for the descriptor of a socket ([`Socket::fd`]): cheaper than the socket itself, and
-    /// only right when the caller has seen by [`Socket::events`], or by receiving until there was
-    /// nothing left and sending nothing since, that there is nothing to receive.
+    /// only right when the caller has seen by [`Socket::has_message`], or by receiving until there
+    /// was nothing left and sending nothing since, that there is nothing to receive.
     ///
     /// # Errors
     /// [`SocketError::Terminated`] when the context was shut down.

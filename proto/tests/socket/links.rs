@@ -339,3 +339,36 @@ fn established_timers(port: u16) -> Vec<String> {
         .map(|row| row[5].to_owned())
         .collect()
 }
+
+#[test]
+fn a_wait_by_the_descriptor_misses_no_message() {
+    const ROUNDS: u32 = 3_000;
+    let context = context();
+    let (near, endpoint) = listen(&context, Kind::Dealer, Profile::Inproc);
+    let far = dial(&context, Kind::Dealer, Profile::Inproc, &endpoint);
+    let echo = std::thread::spawn(move || {
+        for _ in 0..2 * ROUNDS {
+            let mut frames = receive(&far);
+            assert_eq!(far.send_frames(&mut frames).unwrap(), SendOutcome::Sent);
+        }
+    });
+    let mut frames = Vec::new();
+    for round in 0..ROUNDS {
+        // What comes while the second one is sent may be taken in by sending it.
+        for number in [2 * round, 2 * round + 1] {
+            send(&near, [&number.to_le_bytes()]);
+        }
+        let mut received = 0;
+        while received < 2 {
+            if !near.has_message().unwrap() {
+                let mut items = [PollItem::wake_of(&near).unwrap()];
+                assert_eq!(poll(&mut items, Some(PATIENCE)).unwrap(), 1, "{round}");
+            }
+            while near.recv_into(&mut frames).unwrap() {
+                assert_eq!(frames[0][..], (2 * round + received).to_le_bytes());
+                received += 1;
+            }
+        }
+    }
+    echo.join().unwrap();
+}

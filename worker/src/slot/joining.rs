@@ -213,7 +213,7 @@ impl Joining {
     /// Whether there is a message to receive.
     pub fn has_message(&self) -> Result<bool, SocketError> {
         match &self.link {
-            Some(link) => Ok(link.socket.events()?.readable),
+            Some(link) => Ok(link.socket.has_message()?),
             None => Ok(false),
         }
     }
