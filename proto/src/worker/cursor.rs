@@ -61,9 +61,43 @@ impl<'a> Cursor<'a> {
 }
 
 pub(super) fn put_dispatch(out: &mut Vec<u8>, id: DispatchId) {
-    out.extend_from_slice(&id.epoch.0.to_le_bytes());
-    out.extend_from_slice(&id.call.0.to_le_bytes());
-    out.extend_from_slice(&id.attempt.to_le_bytes());
+    let mut bytes = Fixed::<20>::default();
+    bytes.dispatch(id);
+    out.extend_from_slice(&bytes.whole());
+}
+
+/// The front of a record, `N` bytes whatever it says, filled one number after the other.
+pub(super) struct Fixed<const N: usize> {
+    bytes: [u8; N],
+    filled: usize,
+}
+
+impl<const N: usize> Default for Fixed<N> {
+    fn default() -> Self {
+        Fixed {
+            bytes: [0; N],
+            filled: 0,
+        }
+    }
+}
+
+impl<const N: usize> Fixed<N> {
+    pub(super) fn put<const M: usize>(&mut self, number: [u8; M]) {
+        self.bytes[self.filled..self.filled + M].copy_from_slice(&number);
+        self.filled += M;
+    }
+
+    pub(super) fn dispatch(&mut self, id: DispatchId) {
+        self.put(id.epoch.0.to_le_bytes());
+        self.put(id.call.0.to_le_bytes());
+        self.put(id.attempt.to_le_bytes());
+    }
+
+    /// The bytes, when all of them are there.
+    pub(super) fn whole(self) -> [u8; N] {
+        assert_eq!(self.filled, N, "a record's front has one length");
+        self.bytes
+    }
 }
 
 /// The records of a packed frame; ends after the first malformed one.

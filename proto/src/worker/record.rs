@@ -1,7 +1,7 @@
 //! The data path: a call to a slot and its answer as packed records.
 
 use super::WireError;
-use super::cursor::{Cursor, Records, put_dispatch};
+use super::cursor::{Cursor, Fixed, Records};
 use crate::id::DispatchId;
 
 /// What a call's or reply's bytes are and where they stand.
@@ -38,6 +38,21 @@ pub enum Bytes<'a> {
     },
 }
 
+impl<'a> Bytes<'a> {
+    fn inline(&self) -> &'a [u8] {
+        match self {
+            Bytes::Inline(bytes) => bytes,
+            Bytes::OwnFrame { .. } => &[],
+        }
+    }
+}
+
+/// Bytes of a [`Call`] before its texts: dispatch id, three numbers, [`Head`], two lengths.
+const CALL_HEAD_BYTES: usize = 20 + 3 * 4 + 10 + 2 * 2;
+
+/// Bytes of a [`Reply`] before its body: dispatch id, two numbers, [`Head`].
+const REPLY_HEAD_BYTES: usize = 20 + 2 * 4 + 10;
+
 /// One call to a slot. Its frames (an own body frame first, then the attachments) follow the
 /// packed frame, in the order of the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,17 +80,20 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// Appends the record to a packed frame.
     pub fn pack(&self, out: &mut Vec<u8>) {
-        put_dispatch(out, self.dispatch);
-        out.extend_from_slice(&self.seq.to_le_bytes());
-        out.extend_from_slice(&self.remaining_ms.to_le_bytes());
-        out.extend_from_slice(&self.items.to_le_bytes());
-        pack_head(out, self.flags, self.attachments, self.body);
-        out.extend_from_slice(&(self.id.len() as u16).to_le_bytes());
-        out.extend_from_slice(&(self.method.len() as u16).to_le_bytes());
-        out.extend_from_slice(self.id.as_bytes());
-        out.extend_from_slice(self.method.as_bytes());
-        if let Bytes::Inline(bytes) = self.body {
-            out.extend_from_slice(bytes);
+        let inline = self.body.inline();
+        let texts = [self.id.as_bytes(), self.method.as_bytes(), inline];
+        out.reserve(CALL_HEAD_BYTES + texts.iter().map(|text| text.len()).sum::<usize>());
+        let mut head = Fixed::<CALL_HEAD_BYTES>::default();
+        head.dispatch(self.dispatch);
+        head.put(self.seq.to_le_bytes());
+        head.put(self.remaining_ms.to_le_bytes());
+        head.put(self.items.to_le_bytes());
+        Head::of(self.flags, self.attachments, self.body).put(&mut head);
+        head.put((self.id.len() as u16).to_le_bytes());
+        head.put((self.method.len() as u16).to_le_bytes());
+        out.extend_from_slice(&head.whole());
+        for text in texts {
+            out.extend_from_slice(text);
         }
     }
 
@@ -132,13 +150,15 @@ pub struct Reply<'a> {
 impl<'a> Reply<'a> {
     /// Appends the record to a packed frame.
     pub fn pack(&self, out: &mut Vec<u8>) {
-        put_dispatch(out, self.dispatch);
-        out.extend_from_slice(&self.service_us.to_le_bytes());
-        out.extend_from_slice(&self.items.to_le_bytes());
-        pack_head(out, self.flags, self.attachments, self.body);
-        if let Bytes::Inline(bytes) = self.body {
-            out.extend_from_slice(bytes);
-        }
+        let inline = self.body.inline();
+        out.reserve(REPLY_HEAD_BYTES + inline.len());
+        let mut head = Fixed::<REPLY_HEAD_BYTES>::default();
+        head.dispatch(self.dispatch);
+        head.put(self.service_us.to_le_bytes());
+        head.put(self.items.to_le_bytes());
+        Head::of(self.flags, self.attachments, self.body).put(&mut head);
+        out.extend_from_slice(&head.whole());
+        out.extend_from_slice(inline);
     }
 
     /// The records of a packed frame; ends after the first malformed one.
@@ -174,18 +194,26 @@ struct Head {
     len: u32,
 }
 
-fn pack_head(out: &mut Vec<u8>, flags: u8, attachments: u8, body: Bytes<'_>) {
-    let (own, start, len) = match body {
-        Bytes::Inline(bytes) => (0, 0, bytes.len() as u32),
-        Bytes::OwnFrame { start, len } => (flag::OWN_FRAME, start, len),
-    };
-    out.push(flags & !flag::OWN_FRAME | own);
-    out.push(attachments);
-    out.extend_from_slice(&start.to_le_bytes());
-    out.extend_from_slice(&len.to_le_bytes());
-}
-
 impl Head {
+    fn of(flags: u8, attachments: u8, body: Bytes<'_>) -> Self {
+        let (own, start, len) = match body {
+            Bytes::Inline(bytes) => (0, 0, bytes.len() as u32),
+            Bytes::OwnFrame { start, len } => (flag::OWN_FRAME, start, len),
+        };
+        Head {
+            flags: flags & !flag::OWN_FRAME | own,
+            attachments,
+            start,
+            len,
+        }
+    }
+
+    fn put<const N: usize>(&self, out: &mut Fixed<N>) {
+        out.put([self.flags, self.attachments]);
+        out.put(self.start.to_le_bytes());
+        out.put(self.len.to_le_bytes());
+    }
+
     fn take(cursor: &mut Cursor<'_>, what: &'static str) -> Result<Self, WireError> {
         Ok(Head {
             flags: cursor.u8(what)?,
