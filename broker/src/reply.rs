@@ -9,7 +9,7 @@ use std::rc::Rc;
 pub struct Reply {
     bytes: Bytes,
     form: Form,
-    attachments: Rc<[Frame]>,
+    attachments: Option<Rc<[Frame]>>,
 }
 
 /// What the bytes are.
@@ -39,7 +39,12 @@ enum Bytes {
 
 impl Reply {
     /// An answer packed into `message`, of which `part` is a slice.
-    pub fn packed(message: &Rc<Frame>, part: &[u8], form: Form, attachments: Rc<[Frame]>) -> Self {
+    pub fn packed(
+        message: &Rc<Frame>,
+        part: &[u8],
+        form: Form,
+        attachments: impl Iterator<Item = Frame>,
+    ) -> Self {
         let start = (part.as_ptr() as usize - message.as_ptr() as usize) as u32;
         let bytes = Bytes::Packed {
             message: message.clone(),
@@ -49,16 +54,16 @@ impl Reply {
         Reply {
             bytes,
             form,
-            attachments,
+            attachments: shared(attachments),
         }
     }
 
     /// An answer in a frame of its own.
-    pub fn frame(frame: Frame, form: Form, attachments: Rc<[Frame]>) -> Self {
+    pub fn frame(frame: Frame, form: Form, attachments: impl Iterator<Item = Frame>) -> Self {
         Reply {
             bytes: Bytes::Frame(frame),
             form,
-            attachments,
+            attachments: shared(attachments),
         }
     }
 
@@ -90,8 +95,14 @@ impl Reply {
 
     /// Frames that follow.
     pub fn attachments(&self) -> &[Frame] {
-        &self.attachments
+        self.attachments.as_deref().unwrap_or_default()
     }
+}
+
+/// The frames, kept only if there are some.
+fn shared(frames: impl Iterator<Item = Frame>) -> Option<Rc<[Frame]>> {
+    let mut frames = frames.peekable();
+    frames.peek().is_some().then(|| frames.collect())
 }
 
 impl Clone for Reply {
@@ -114,7 +125,7 @@ impl core::Reply for Reply {
     fn bytes(&self) -> usize {
         self.bytes().len()
             + self
-                .attachments
+                .attachments()
                 .iter()
                 .map(|frame| frame.len())
                 .sum::<usize>()

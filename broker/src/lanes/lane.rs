@@ -13,7 +13,6 @@ use muster_proto::id::DispatchId;
 use muster_proto::rpc;
 use muster_proto::socket::Frame;
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// One stock worker.
 pub struct Lane {
@@ -112,7 +111,6 @@ impl Lane {
         let is_enveloped = frames.len() >= 3 && frames[1].is_empty();
         let mut parts = frames.drain(..).skip(2);
         let body = parts.next().unwrap_or_default();
-        let attachments: Rc<[Frame]> = parts.collect();
         let at = self.sent.iter().position(|sent| sent.dispatch == dispatch);
         let sent = at.and_then(|at| self.sent.remove(at));
         let verdict = match &sent {
@@ -126,7 +124,7 @@ impl Lane {
             Some(sent) if sent.is_json => Form::Whole,
             _ => Form::Raw,
         };
-        let reply = Reply::frame(body, form, attachments);
+        let reply = Reply::frame(body, form, parts);
         Event::Replied {
             slot,
             dispatch,

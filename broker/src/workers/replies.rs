@@ -21,7 +21,6 @@ impl Workers {
         }
         let mut rest = frames.split_off(3).into_iter();
         let packed = Rc::new(frames.pop().expect("three frames are there"));
-        let none: Rc<[Frame]> = Rc::new([]);
         for reply in worker::Reply::unpack(&packed) {
             let worker::Reply {
                 dispatch,
@@ -42,15 +41,10 @@ impl Workers {
                 }
                 Bytes::Inline(_) => None,
             };
-            let attached: Rc<[Frame]> = if attachments == 0 {
-                none.clone()
-            } else {
-                let attached: Rc<[Frame]> = rest.by_ref().take(attachments.into()).collect();
-                if attached.len() < usize::from(attachments) {
-                    return Err(WireError::Malformed { what: WHAT });
-                }
-                attached
-            };
+            if rest.len() < usize::from(attachments) {
+                return Err(WireError::Malformed { what: WHAT });
+            }
+            let attached = rest.by_ref().take(attachments.into());
             let reply = match (body, own) {
                 (Bytes::Inline(part), _) => Reply::packed(&packed, part, form, attached),
                 (Bytes::OwnFrame { .. }, Some(frame)) => Reply::frame(frame, form, attached),
