@@ -77,6 +77,9 @@ pub struct FrontendConfig {
     pub message_bytes_max: usize,
 }
 
+/// Nearly all messages have no more frames: envelope, body and a few attachments.
+const FEW_FRAMES: usize = 8;
+
 /// The socket with its clients.
 pub struct Frontend {
     socket: Socket,
@@ -91,7 +94,6 @@ pub struct Frontend {
     /// Answers of this turn, frame after frame, and whose how many of them are.
     unsent: Vec<Frame>,
     unsent_of: Vec<(ClientId, usize)>,
-    reply: Vec<Frame>,
     /// Replies dropped because their client does not read.
     pub dropped: u64,
     tally: Tally,
@@ -117,7 +119,6 @@ impl Frontend {
             frames: Vec::with_capacity(8),
             unsent: Vec::new(),
             unsent_of: Vec::new(),
-            reply: Vec::with_capacity(8),
             dropped: 0,
             tally: Tally::default(),
         }
@@ -156,12 +157,26 @@ impl Frontend {
     }
 
     fn read(&mut self, frames: &[Frame], desk: &mut impl Desk) -> Incoming {
-        if frames.len() == 2 && self.disconnect.matches(&frames[1]) {
-            return self.client_gone(&frames[0]);
+        // libzmq is asked once where the bytes of a frame are.
+        let (mut few, many);
+        let parts: &[&[u8]] = if frames.len() <= FEW_FRAMES {
+            few = [&[][..]; FEW_FRAMES];
+            for (part, frame) in few.iter_mut().zip(frames) {
+                *part = frame;
+            }
+            &few[..frames.len()]
+        } else {
+            many = frames.iter().map(|frame| &frame[..]).collect::<Vec<_>>();
+            &many
+        };
+        if let [routing, nonce] = parts
+            && self.disconnect.matches(nonce)
+        {
+            return self.client_gone(routing);
         }
-        self.tally.receive(frames);
-        let client = self.client_of(&frames[0]);
-        let envelope = match envelope::split(frames) {
+        self.tally.receive(parts);
+        let client = self.client_of(parts[0], &frames[0]);
+        let envelope = match envelope::split(parts) {
             Ok(envelope) => envelope,
             Err(error) => {
                 debug!("client={}: {error}", client.0);
@@ -169,7 +184,7 @@ impl Frontend {
                 return self.refuse(client, &request, RpcError::invalid(&error.to_string()));
             }
         };
-        if let Some(error) = self.too_large(frames, &envelope) {
+        if let Some(error) = self.too_large(parts, &envelope) {
             let request = Request::new(Kind::Batch, frames, envelope.has_delimiter, envelope.body);
             return self.refuse(client, &request, error);
         }
@@ -181,7 +196,7 @@ impl Frontend {
         if self.config.opaque {
             return self.raw(&message);
         }
-        match rpc::read(&frames[message.envelope.body]) {
+        match rpc::read(parts[message.envelope.body]) {
             Body::Raw => self.raw(&message),
             Body::Foreign(_) if desk.takes_raw() => self.raw(&message),
             Body::Foreign(refused) | Body::Refused(refused) => {
@@ -215,7 +230,7 @@ impl Frontend {
         self.refuse(message.client, &request, refused.error)
     }
 
-    fn too_large(&self, frames: &[Frame], envelope: &Envelope) -> Option<RpcError> {
+    fn too_large(&self, frames: &[&[u8]], envelope: &Envelope) -> Option<RpcError> {
         let (mut total, mut longest, mut body) = (0, 0, 0);
         for (at, frame) in frames.iter().enumerate() {
             let bytes = frame.len();

@@ -24,7 +24,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts a client's message with all its frames.
-    pub fn receive(&mut self, frames: &[Frame]) {
+    pub fn receive(&mut self, frames: &[&[u8]]) {
         self.bytes_in += bytes_of(frames);
     }
 
@@ -81,8 +81,8 @@ impl Tally {
     }
 }
 
-fn bytes_of(frames: &[Frame]) -> u64 {
-    frames.iter().map(|frame| frame.len() as u64).sum()
+fn bytes_of(frames: &[impl AsRef<[u8]>]) -> u64 {
+    frames.iter().map(|frame| frame.as_ref().len() as u64).sum()
 }
 
 /// The code of an answer that is an error.

@@ -87,42 +87,43 @@ impl Asker<'_> {
 }
 
 impl Frontend {
-    pub(super) fn client_of(&mut self, routing: &Frame) -> ClientId {
-        if let Some(&client) = self.ids.get(&routing[..]) {
+    /// Whose message has `routing` as its first frame, which is `frame`.
+    pub(super) fn client_of(&mut self, routing: &[u8], frame: &Frame) -> ClientId {
+        if let Some(&client) = self.ids.get(routing) {
             return client;
         }
         self.last_id += 1;
         let client = ClientId(self.last_id);
-        let user: Box<str> = routing.property("User-Id").unwrap_or_default().into();
+        let user: Box<str> = frame.property("User-Id").unwrap_or_default().into();
         let right = match &self.keyring {
             Some(keyring) if !user.is_empty() => {
                 keyring.find(&user).map_or(Right::Revoked, Right::Key)
             }
             _ => Right::Everything,
         };
-        let peer = routing.property("Peer-Address").unwrap_or_default();
+        let peer = frame.property("Peer-Address").unwrap_or_default();
         let over_tcp = peer.parse::<std::net::IpAddr>().is_ok();
         debug!(
             "client={}: connected from {}",
             client.0,
             if over_tcp { &peer } else { "here" }
         );
-        self.ids.insert(routing[..].into(), client);
+        self.ids.insert(routing.into(), client);
         self.routing.insert(
             client,
             ClientLink {
-                routing: routing[..].into(),
+                routing: routing.into(),
                 user,
                 right,
                 over_tcp,
-                is_req: routing.property("Socket-Type").as_deref() == Some("REQ"),
+                is_req: frame.property("Socket-Type").as_deref() == Some("REQ"),
             },
         );
         client
     }
 
-    pub(super) fn client_gone(&mut self, routing: &Frame) -> Incoming {
-        match self.ids.get(&routing[..]) {
+    pub(super) fn client_gone(&mut self, routing: &[u8]) -> Incoming {
+        match self.ids.get(routing) {
             Some(&client) => {
                 debug!("client={}: disconnected", client.0);
                 self.forget(client);
