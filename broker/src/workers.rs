@@ -46,6 +46,8 @@ pub struct Workers {
     /// Cancels and recalls that have not been sent yet.
     untold: Vec<(WorkerId, Command, Vec<u8>)>,
     frames: Vec<Frame>,
+    /// A message on its way out.
+    message: Vec<Frame>,
     events: VecDeque<CoreEvent>,
     /// What the last message brought for a caller.
     streamed: Option<Streamed>,
@@ -109,6 +111,7 @@ impl Workers {
             unsent: Vec::new(),
             untold: Vec::new(),
             frames: Vec::with_capacity(8),
+            message: Vec::with_capacity(8),
             events: VecDeque::new(),
             streamed: None,
             revoked: FxHashSet::default(),

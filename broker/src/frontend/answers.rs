@@ -116,30 +116,27 @@ impl Frontend {
         }
         let mut unsent = std::mem::take(&mut self.unsent);
         let mut unsent_of = std::mem::take(&mut self.unsent_of);
-        let mut rest = unsent.drain(..);
+        let mut rest = &mut unsent[..];
         for (client, count) in unsent_of.drain(..) {
-            let mut frames = std::mem::take(&mut self.reply);
-            frames.extend(rest.by_ref().take(count));
+            let frames;
+            (frames, rest) = rest.split_at_mut(count);
             if !given_up.contains(&client) && self.send(client, frames, clock) {
                 given_up.push(client);
             }
         }
-        drop(rest);
+        unsent.clear();
         self.unsent = unsent;
         self.unsent_of = unsent_of;
         given_up
     }
 
     /// Sends one answer. `true`: the client has to be given up.
-    fn send(&mut self, client: ClientId, mut frames: Vec<Frame>, clock: &Clock) -> bool {
+    fn send(&mut self, client: ClientId, frames: &mut [Frame], clock: &Clock) -> bool {
         if self.outbox.holds(client) {
             return self.keep(client, frames, clock.now());
         }
-        match self.socket.send_frames(&mut frames) {
-            Ok(SendOutcome::Sent) => {
-                self.reply = frames;
-                false
-            }
+        match self.socket.send_slice(frames) {
+            Ok(SendOutcome::Sent) => false,
             Ok(SendOutcome::WouldBlock) => self.keep(client, frames, clock.now()),
             // It left; word of that is on its way, and so is the end of its calls.
             Ok(SendOutcome::Unreachable) => false,
@@ -150,7 +147,8 @@ impl Frontend {
         }
     }
 
-    fn keep(&mut self, client: ClientId, frames: Vec<Frame>, now: MonoTime) -> bool {
+    fn keep(&mut self, client: ClientId, frames: &mut [Frame], now: MonoTime) -> bool {
+        let frames: Vec<Frame> = frames.iter_mut().map(std::mem::take).collect();
         let bytes = frames.iter().map(|frame| frame.len()).sum();
         match self.outbox.push(now, client, frames, bytes) {
             Pushed::Kept => false,

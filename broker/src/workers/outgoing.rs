@@ -56,15 +56,18 @@ impl Workers {
         if slot.packed.is_empty() {
             return Ok(());
         }
-        let mut message = Vec::with_capacity(3 + slot.frames.len());
+        let message = &mut self.message;
+        message.clear();
         message.push(Frame::from(&slot.routing[..]));
         message.push(Frame::from(&Command::Calls.frame()));
-        let spare = Vec::with_capacity(slot.packed.len());
-        message.push(Frame::from(std::mem::replace(&mut slot.packed, spare)));
+        message.push(Frame::take(&mut slot.packed));
         message.append(&mut slot.frames);
-        match self.socket.send_frames(&mut message) {
+        match self.socket.send_frames(message) {
             Ok(SendOutcome::Sent) => Ok(()),
-            _ => Err(id),
+            _ => {
+                message.clear();
+                Err(id)
+            }
         }
     }
 

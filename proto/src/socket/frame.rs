@@ -26,6 +26,18 @@ impl Frame {
         Self(RawMessage::join(parts))
     }
 
+    /// The bytes of a buffer that is used again and again: a few are copied, many are handed over and
+    /// room for as many takes their place.
+    pub fn take(buffer: &mut Vec<u8>) -> Self {
+        if buffer.len() <= COPY_BYTES_MAX {
+            let frame = Self::from(&buffer[..]);
+            buffer.clear();
+            return frame;
+        }
+        let fresh = Vec::with_capacity(buffer.len());
+        Self(RawMessage::owning(std::mem::replace(buffer, fresh)))
+    }
+
     /// The same bytes again, without copying them if there are more than 33.
     pub fn share(&self) -> Self {
         Self(self.0.share())
@@ -174,6 +186,15 @@ mod tests {
         drop(frame);
         assert_eq!(shared.share().as_ptr(), pointer);
         assert!(shared.iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn a_buffer_is_taken_and_ready_for_the_next_frame() {
+        for len in [0, 5, COPY_BYTES_MAX, COPY_BYTES_MAX + 1, 1 << 16] {
+            let mut buffer = vec![3u8; len];
+            assert_eq!(Frame::take(&mut buffer)[..], vec![3u8; len][..]);
+            assert!(buffer.is_empty() && buffer.capacity() >= len);
+        }
     }
 
     #[test]

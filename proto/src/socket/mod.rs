@@ -236,6 +236,21 @@ impl Socket {
     /// # Panics
     /// If `frames` is empty: there is no such message.
     pub fn send_frames(&self, frames: &mut Vec<Frame>) -> Result<SendOutcome, SocketError> {
+        let outcome = self.send_slice(frames)?;
+        if outcome == SendOutcome::Sent {
+            frames.clear();
+        }
+        Ok(outcome)
+    }
+
+    /// Like [`send_frames`](Self::send_frames), for frames among others. Sent: they are empty.
+    ///
+    /// # Errors
+    /// [`SocketError::Terminated`] when the context was shut down.
+    ///
+    /// # Panics
+    /// If `frames` is empty.
+    pub fn send_slice(&self, frames: &mut [Frame]) -> Result<SendOutcome, SocketError> {
         assert!(!frames.is_empty(), "a message has at least one frame");
         self.is_drained.set(false);
         let last = frames.len() - 1;
@@ -250,7 +265,6 @@ impl Socket {
                 Err(error) => return Err(SocketError::of("send")(error)),
             }
         }
-        frames.clear();
         Ok(SendOutcome::Sent)
     }
 

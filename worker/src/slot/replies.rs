@@ -111,9 +111,7 @@ impl Replies {
         if !self.packed.is_empty() {
             let mut message = Vec::with_capacity(2 + self.frames.len());
             message.push(Frame::from(&Command::Replies.frame()));
-            // Its capacity is likely to be needed again.
-            let fresh = Vec::with_capacity(self.packed.len());
-            message.push(Frame::from(std::mem::replace(&mut self.packed, fresh)));
+            message.push(Frame::take(&mut self.packed));
             message.append(&mut self.frames);
             self.waiting.push_back(message);
         }
