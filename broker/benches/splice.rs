@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use muster_broker::clock::Clock;
-use muster_broker::lines::{LineEvent, Lines, Received};
+use muster_broker::lines::{Body, LineEvent, Lines, Outgoing, Received};
 use muster_broker::splice::{LinkId, Listen, Splice, SpliceConfig};
 use muster_proto::socket::{
     Context, Frame, Interest, Kind, PollItem, Profile, SendOutcome, Socket, poll,
@@ -152,16 +152,16 @@ impl Spliced {
     fn run(&mut self, in_flight: usize, bytes: usize, calls: usize) -> f64 {
         let body = Frame::from(vec![7; bytes]);
         let mut frames = Vec::new();
-        let fill = |frames: &mut Vec<Frame>| {
-            frames.clear();
-            frames.extend([Frame::from(&[1u8; 20]), Frame::empty(), body.share()]);
+        let message = || Outgoing {
+            fence: &[1; 20],
+            body: Body::Frame(body.share()),
+            attachments: &[],
         };
         let start = Instant::now();
         let (mut sent, mut received) = (0, 0);
         for &link in &self.links {
             for _ in 0..in_flight {
-                fill(&mut frames);
-                assert!(self.lines.send(link, &mut frames), "it is full");
+                assert!(self.lines.send(link, message()), "it is full");
                 sent += 1;
             }
         }
@@ -178,8 +178,7 @@ impl Spliced {
                     assert_eq!(frames[2].len(), bytes);
                     received += 1;
                     if sent < calls {
-                        fill(&mut frames);
-                        assert!(self.lines.send(link, &mut frames), "it is full");
+                        assert!(self.lines.send(link, message()), "it is full");
                         sent += 1;
                     }
                 }

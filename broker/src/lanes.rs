@@ -10,7 +10,7 @@ pub use lane::Lane;
 pub use server::Server;
 
 use crate::keyring::Keyring;
-use crate::lines::{LineEvent, Lines, Lock, Received};
+use crate::lines::{LineEvent, Lines, Lock, Outgoing, Received};
 use crate::server::CoreEvent;
 use crate::splice::{Arrival, DialId, GoneReason, LinkId, Origin, Splice, SpliceError};
 use crate::workers::Order;
@@ -335,8 +335,13 @@ impl Lanes {
     pub fn dispatch(&mut self, order: &Order<'_>, now: MonoTime) -> Result<(), SlotId> {
         let slot = order.slot;
         let lane = self.lanes.get_mut(&slot).ok_or(slot)?;
-        lane.compose(order, &mut self.frames);
-        if !self.lines.send(lane.link, &mut self.frames) {
+        let fence = order.dispatch.to_bytes();
+        let message = Outgoing {
+            fence: &fence,
+            body: lane::body(order),
+            attachments: order.request.attachments(),
+        };
+        if !self.lines.send(lane.link, message) {
             return Err(slot);
         }
         lane.sent(order, now);

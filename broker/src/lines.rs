@@ -9,15 +9,18 @@
 //! the edge up.
 
 mod direct;
+mod outgoing;
+mod pulse;
 
 use crate::epoll::{Changes, Epoll, Interest};
 use crate::splice::{
-    Arrival, Connection, DialId, GoneReason, LinkId, Splice, SpliceError, SpliceEvent, TICK, Way,
+    Arrival, Connection, DialId, GoneReason, LinkId, Splice, SpliceError, SpliceEvent, Way,
 };
 use direct::{Direct, Written};
 use log::warn;
 use muster_core::MonoTime;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket, SocketError};
+use pulse::Pulse;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::io;
@@ -28,8 +31,8 @@ use std::time::Duration;
 const UNSENT_MAX: u32 = 64;
 /// The splice's own place among the descriptors.
 const SPLICE: u64 = u64::MAX;
-/// A line whose peer answers PINGs is sent one so often.
-const PING_TICKS: u64 = 4;
+
+pub use outgoing::{Body, Outgoing};
 
 /// All lines, and the splice that connects them.
 pub struct Lines {
@@ -45,21 +48,16 @@ pub struct Lines {
     news: VecDeque<LineEvent>,
     /// The splice has something to say.
     has_word: bool,
+    spare: Vec<Frame>,
     /// The time of what is being read.
     now: MonoTime,
-    /// The loop's own time, while there are lines that depend on it.
-    next_tick: Option<MonoTime>,
-    /// When the next PING of each line is due, the next one first.
-    pings: VecDeque<(u64, LinkId)>,
-    /// Lines that time may end; looked at every tick.
-    watched: Vec<LinkId>,
+    pulse: Pulse,
 }
 
 /// What all direct lines share.
 struct Shared {
     epoll: Epoll,
     buffers: Vec<Box<[u8]>>,
-    tick: u64,
 }
 
 struct Line {
@@ -124,17 +122,15 @@ impl Lines {
             shared: Shared {
                 epoll,
                 buffers: Vec::new(),
-                tick: 0,
             },
             changes: Changes::default(),
             unread: VecDeque::new(),
             unflushed: Vec::new(),
             news: VecDeque::new(),
             has_word: false,
+            spare: Vec::new(),
             now: MonoTime::ZERO,
-            next_tick: None,
-            pings: VecDeque::new(),
-            watched: Vec::new(),
+            pulse: Pulse::default(),
         })
     }
 
@@ -190,7 +186,7 @@ impl Lines {
             }
         }
         // All that had been said is heard before silence is judged.
-        if !changes.is_full() && self.next_tick.is_some_and(|at| at <= now) {
+        if !changes.is_full() && self.pulse.next().is_some_and(|at| at <= now) {
             self.tick();
         }
         self.changes = changes;
@@ -198,7 +194,7 @@ impl Lines {
 
     /// When to [look](Self::look) though no descriptor says so.
     pub fn next_due(&self) -> Option<MonoTime> {
-        self.next_tick
+        self.pulse.next()
     }
 
     /// What happened, if anything did.
@@ -321,16 +317,18 @@ impl Lines {
         }
     }
 
-    /// Sends a message, or queues it to be [flushed](Self::flush), and leaves `frames` empty.
-    /// `false`: the line is full, or gone.
-    pub fn send(&mut self, link: LinkId, frames: &mut Vec<Frame>) -> bool {
+    /// Sends a message, or queues it to be [flushed](Self::flush). `false`: the line is full, or
+    /// gone.
+    pub fn send(&mut self, link: LinkId, message: Outgoing<'_>) -> bool {
         let Some(line) = self.lines.get_mut(&link) else {
             return false;
         };
         match &mut line.way {
             LineWay::Awaited => false,
             LineWay::Dealer(socket) => {
-                let is_sent = matches!(socket.send_frames(frames), Ok(SendOutcome::Sent));
+                message.into_frames(&mut self.spare);
+                let sent = socket.send_frames(&mut self.spare);
+                let is_sent = matches!(sent, Ok(SendOutcome::Sent));
                 // The send may have taken in word of a message, which no edge tells of then.
                 self.list(link);
                 is_sent
@@ -339,7 +337,7 @@ impl Lines {
                 if direct.is_full(UNSENT_MAX as usize) {
                     return false;
                 }
-                direct.queue(frames);
+                direct.queue(message);
                 self.note_unflushed(link);
                 true
             }
@@ -412,8 +410,7 @@ impl Lines {
             }
         }
         if answers_pings {
-            self.pings.push_back((self.shared.tick + PING_TICKS, link));
-            self.next_tick.get_or_insert(self.now.after(TICK));
+            self.pulse.ping(link, self.now);
         }
         self.list(link);
         true
@@ -441,26 +438,15 @@ impl Lines {
             && !line.is_watched
         {
             line.is_watched = true;
-            self.watched.push(link);
+            self.pulse.watch(link);
         }
     }
 
-    /// A moment of the loop's own time. However late it comes, it is one.
+    /// A moment of the loop's own time.
     fn tick(&mut self) {
-        self.shared.tick += 1;
-        let tick = self.shared.tick;
-        while let Some(&(due, link)) = self.pings.front()
-            && due <= tick
-        {
-            self.pings.pop_front();
-            if let Some(direct) = self.direct(link) {
-                direct.ping(tick);
-                self.pings.push_back((tick + PING_TICKS, link));
-                self.note_unflushed(link);
-                self.watch(link);
-            }
-        }
-        for link in std::mem::take(&mut self.watched) {
+        let watched = self.pulse.beat();
+        let tick = self.pulse.tick();
+        for link in watched {
             let Some(line) = self.lines.get_mut(&link) else {
                 continue;
             };
@@ -474,8 +460,15 @@ impl Lines {
                 Err(reason) => self.end(link, reason),
             }
         }
-        let needs_ticks = !self.pings.is_empty() || !self.watched.is_empty();
-        self.next_tick = needs_ticks.then(|| self.now.after(TICK));
+        while let Some(link) = self.pulse.next_ping() {
+            if let Some(direct) = self.direct(link) {
+                direct.ping(tick);
+                self.pulse.ping(link, self.now);
+                self.note_unflushed(link);
+                self.watch(link);
+            }
+        }
+        self.pulse.rest(self.now);
     }
 
     fn direct(&mut self, link: LinkId) -> Option<&mut Direct> {

@@ -1,7 +1,8 @@
 //! One lane: a stock worker, what it was given, and what its replies have to fit.
 
+use crate::lines::Body;
 use crate::reply::{Form, Reply};
-use crate::request::{Kind as RequestKind, Request};
+use crate::request::Kind as RequestKind;
 use crate::server::CoreEvent;
 use crate::splice::LinkId;
 use crate::workers::Order;
@@ -12,6 +13,7 @@ use muster_proto::code::Code;
 use muster_proto::id::DispatchId;
 use muster_proto::rpc;
 use muster_proto::socket::Frame;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// One stock worker.
@@ -54,21 +56,6 @@ impl Lane {
                 raw: is_any,
             },
         }
-    }
-
-    /// Puts a call into `frames`, with the dispatch id above the delimiter.
-    pub(super) fn compose(&self, order: &Order<'_>, frames: &mut Vec<Frame>) {
-        let request = order.request;
-        let body = if request.kind == RequestKind::Call {
-            json_body(order)
-        } else {
-            raw_body(request)
-        };
-        frames.clear();
-        frames.push(Frame::from(&order.dispatch.to_bytes()));
-        frames.push(Frame::empty());
-        frames.push(body);
-        frames.extend(request.attachments().iter().map(Frame::share));
     }
 
     /// Takes note of a call that it was given.
@@ -159,31 +146,37 @@ fn same_id(a: &str, b: &str) -> bool {
     a == b || read(a).is_some_and(|value| read(b) == Some(value))
 }
 
-/// The call as a strict server takes it: without `meta`, and never a notification, which a
-/// JSON-RPC server would not answer and so wedge its REP.
-fn json_body(order: &Order<'_>) -> Frame {
+/// What a call's body is for a stock worker.
+pub(super) fn body<'a>(order: &Order<'a>) -> Body<'a> {
+    let request = order.request;
+    if request.kind == RequestKind::Call
+        && let Some(strict) = strict_body(order)
+    {
+        return Body::Bytes(Cow::Owned(strict.into_bytes()));
+    }
+    match request.body_frame() {
+        Some(frame) => Body::Frame(frame),
+        None => Body::Bytes(Cow::Borrowed(request.body())),
+    }
+}
+
+/// The call as a strict server takes it, if it is not that already: without `meta`, and never a
+/// notification, which a JSON-RPC server would not answer and so wedge its REP.
+fn strict_body(order: &Order<'_>) -> Option<String> {
     let request = order.request;
     let span = request.extra().and_then(|extra| extra.meta_span.clone());
     if span.is_none() && request.id().is_some() {
-        return request
-            .body_frame()
-            .unwrap_or_else(|| Frame::from(request.body()));
+        return None;
     }
     let text = String::from_utf8_lossy(request.body());
     let bare = match span {
         Some(span) => format!("{}{}", &text[..span.start], &text[span.end..]),
         None => text.into_owned(),
     };
-    match request.id() {
-        Some(_) => Frame::from(bare),
-        None => Frame::from(rpc::insert_id(&bare, order.dispatch.call.0)),
-    }
-}
-
-fn raw_body(request: &Request) -> Frame {
-    request
-        .body_frame()
-        .unwrap_or_else(|| Frame::from(request.body()))
+    Some(match request.id() {
+        Some(_) => bare,
+        None => rpc::insert_id(&bare, order.dispatch.call.0),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A line without libzmq: the loop reads and writes the connection itself.
 
-use super::{Received, Shared};
+use super::{Body, Outgoing, Received, Shared};
 use crate::epoll::{Change, Epoll, Interest};
 use crate::splice::silence::Silence;
 use crate::splice::wire::Wire;
@@ -9,6 +9,7 @@ use crate::zmtp::command;
 use crate::zmtp::decode::{Decoder, Heard, Limits, Violation};
 use crate::zmtp::outbox::Outbox;
 use muster_proto::socket::Frame;
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, IoSlice};
 
 /// Read at once, unless it is a large frame.
@@ -122,9 +123,24 @@ impl Direct {
         !self.does_peer_take || self.is_blocked && self.outbox.messages() >= messages_max
     }
 
-    /// Queues a message; `frames` is left empty.
-    pub fn queue(&mut self, frames: &mut Vec<Frame>) {
-        self.outbox.push_message(frames);
+    /// Queues a message.
+    pub fn queue(&mut self, message: Outgoing<'_>) {
+        let Outgoing {
+            fence,
+            body,
+            attachments,
+        } = message;
+        self.outbox.push_bytes(fence, true);
+        self.outbox.push_bytes(b"", true);
+        let has_more = !attachments.is_empty();
+        match body {
+            Body::Bytes(Cow::Borrowed(bytes)) => self.outbox.push_bytes(bytes, has_more),
+            Body::Bytes(Cow::Owned(bytes)) => self.outbox.push_frame(bytes.into(), has_more),
+            Body::Frame(frame) => self.outbox.push_frame(frame, has_more),
+        }
+        for (attachment, left) in attachments.iter().zip((0..attachments.len()).rev()) {
+            self.outbox.push_frame(attachment.share(), left > 0);
+        }
     }
 
     /// Queues a PING. While the line is full none gets through, and it is the line that is judged.

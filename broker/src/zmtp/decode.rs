@@ -377,8 +377,9 @@ mod tests {
         ) {
             let mut outbox = super::super::outbox::Outbox::default();
             for message in &messages {
-                let mut frames = message.iter().map(|frame| Frame::from(&frame[..])).collect();
-                outbox.push_message(&mut frames);
+                for (frame, left) in message.iter().zip((0..message.len()).rev()) {
+                    outbox.push_bytes(frame, left > 0);
+                }
                 outbox.push_command(b"\x04PONG");
             }
             let mut heard = read(&outbox.take_all(), cut, LIMITS).unwrap();

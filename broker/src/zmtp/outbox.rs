@@ -44,37 +44,44 @@ impl Piece {
 }
 
 impl Outbox {
-    /// Queues a message; `frames` is left empty.
-    pub fn push_message(&mut self, frames: &mut Vec<Frame>) {
-        let last = frames.len().saturating_sub(1);
-        for (at, frame) in frames.drain(..).enumerate() {
-            let flags = if at < last { MORE } else { 0 };
-            self.push_frame(flags, &frame);
-            if frame.len() > COPY_BYTES_MAX {
-                self.queued += frame.len() as u64;
-                self.pieces.push_back(Piece::Shared(frame));
-            }
+    /// Queues a frame of a message by copying it.
+    pub fn push_bytes(&mut self, bytes: &[u8], has_more: bool) {
+        self.push(if has_more { MORE } else { 0 }, bytes.len(), Some(bytes));
+        self.note_end(has_more);
+    }
+
+    /// Queues a frame of a message, to be written from where it is if it is large.
+    pub fn push_frame(&mut self, frame: Frame, has_more: bool) {
+        if frame.len() <= COPY_BYTES_MAX {
+            return self.push_bytes(&frame, has_more);
         }
-        self.ends.push_back(self.queued);
+        self.push(if has_more { MORE } else { 0 }, frame.len(), None);
+        self.queued += frame.len() as u64;
+        self.pieces.push_back(Piece::Shared(frame));
+        self.note_end(has_more);
     }
 
     /// Queues a command.
     pub fn push_command(&mut self, body: &[u8]) {
-        self.push_frame(COMMAND, body);
+        self.push(COMMAND, body.len(), Some(body));
     }
 
-    /// Queues a header, and the body if it is small.
-    fn push_frame(&mut self, flags: u8, body: &[u8]) {
+    fn note_end(&mut self, has_more: bool) {
+        if !has_more {
+            self.ends.push_back(self.queued);
+        }
+    }
+
+    /// Queues a header, and what is to stand next to it.
+    fn push(&mut self, flags: u8, len: usize, body: Option<&[u8]>) {
         if !matches!(self.pieces.back(), Some(Piece::Block(bytes)) if bytes.len() < BLOCK_BYTES) {
             self.pieces
                 .push_back(Piece::Block(std::mem::take(&mut self.spare)));
         }
         if let Some(Piece::Block(block)) = self.pieces.back_mut() {
             let before = block.len();
-            push_header(block, flags, body.len());
-            if body.len() <= COPY_BYTES_MAX {
-                block.extend_from_slice(body);
-            }
+            push_header(block, flags, len);
+            block.extend_from_slice(body.unwrap_or_default());
             self.queued += (block.len() - before) as u64;
         }
     }
@@ -156,20 +163,24 @@ pub(super) fn push_header(out: &mut Vec<u8>, flags: u8, len: usize) {
 mod tests {
     use super::*;
 
+    fn push(outbox: &mut Outbox, frames: &[Frame]) {
+        for (frame, left) in frames.iter().zip((0..frames.len()).rev()) {
+            outbox.push_frame(frame.share(), left > 0);
+        }
+    }
+
     #[test]
     fn small_frames_are_written_together_and_large_ones_from_where_they_are() {
         let mut outbox = Outbox::default();
         let large = Frame::from(vec![7; 100_000]);
-        let frames = || {
-            vec![
-                Frame::from("id"),
-                Frame::empty(),
-                large.share(),
-                Frame::from("end"),
-            ]
-        };
-        outbox.push_message(&mut frames());
-        outbox.push_message(&mut frames());
+        let frames = [
+            Frame::from("id"),
+            Frame::empty(),
+            large.share(),
+            Frame::from("end"),
+        ];
+        push(&mut outbox, &frames);
+        push(&mut outbox, &frames);
         let mut slices = [IoSlice::new(&[]); 8];
         assert_eq!(outbox.next(&mut slices), 5);
         assert_eq!(*slices[0], *b"\x01\x02id\x01\x00\x03\0\0\0\0\0\x01\x86\xa0");
@@ -185,7 +196,10 @@ mod tests {
             let mut outbox = Outbox::default();
             let mut written = Vec::new();
             for n in 0..3_u8 {
-                outbox.push_message(&mut vec![Frame::from(&[n; 5]), Frame::from(vec![n; 9000])]);
+                push(
+                    &mut outbox,
+                    &[Frame::from(&[n; 5]), Frame::from(vec![n; 9000])],
+                );
             }
             assert_eq!(outbox.messages(), 3);
             while !outbox.is_empty() {

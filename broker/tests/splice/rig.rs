@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use muster_broker::clock::Clock;
-use muster_broker::lines::{LineEvent, Lines, Lock, Received};
+use muster_broker::lines::{Body, LineEvent, Lines, Lock, Outgoing, Received};
 use muster_broker::splice::{
     Arrival, DialId, GoneReason, LinkId, Listen, Splice, SpliceConfig, Way,
 };
@@ -211,10 +211,14 @@ impl Rig {
     }
 
     pub fn send(&mut self, link: LinkId, body: &[&[u8]]) -> bool {
-        let envelope = [Frame::from(&DISPATCH), Frame::empty()];
-        let body = body.iter().map(|frame| Frame::from(*frame));
-        let mut frames = envelope.into_iter().chain(body).collect();
-        let is_sent = self.lines.send(link, &mut frames);
+        let (first, others) = body.split_first().unwrap();
+        let attachments: Vec<_> = others.iter().map(|frame| Frame::from(*frame)).collect();
+        let message = Outgoing {
+            fence: &DISPATCH,
+            body: Body::Frame(Frame::from(*first)),
+            attachments: &attachments,
+        };
+        let is_sent = self.lines.send(link, message);
         self.lines.flush();
         is_sent
     }
