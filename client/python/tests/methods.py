@@ -156,6 +156,10 @@ def doubled(array):
     return array * 2
 
 
+def every_second(content):
+    return memoryview(content)[::2]
+
+
 def large(size):
     return bytes(size)
 

@@ -74,6 +74,13 @@ def test_bytes_too_and_only_large_ones(pool, counted):
     assert counted == {"put": 3, "take": 3}
 
 
+def test_views_with_gaps_are_closed_up(pool, counted):
+    content = os.urandom(2 * LARGE)
+    assert pool.call("echo", memoryview(content)[::2]) == content[::2]
+    assert pool.call("every_second", content) == content[::2]
+    assert counted == {"put": 2, "take": 2}
+
+
 def test_a_result_may_be_large_when_the_call_is_not(pool, counted):
     assert pool.call("large", LARGE) == bytes(LARGE)
     assert counted == {"put": 0, "take": 1}
@@ -122,6 +129,9 @@ def test_what_is_not_there_any_more_is_sent_as_frames(cluster: Cluster, kind: st
     assert numpy.array_equal(pool.submit(lambda a: a + 1, array).result(PATIENCE), array + 1)
     with pytest.raises(TypeError):
         pool.call("invert", array.tobytes())
+    # More than a message has frames for.
+    with pytest.raises(TypeError, match="at most 60"):
+        pool.call("echo", [bytes(shelf.BYTES_MIN)] * 61)
 
 
 def test_no_room_means_frames(pool, counted, array, monkeypatch):

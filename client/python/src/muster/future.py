@@ -55,7 +55,11 @@ class Future(concurrent.futures.Future[T]):
         if post is None or not isinstance(failure, InvalidParams) or "shelf" not in failure.data:
             return False
         self._post_as_frames = None
-        post()
+        try:
+            post()
+        except Exception as error:
+            # A message carries fewer frames than a shelf.
+            self.fail(error)
         return True
 
     def give_up(self, error: BaseException) -> None:

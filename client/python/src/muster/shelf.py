@@ -33,6 +33,7 @@ BYTES_MAX = 128 << 20
 PATIENCE = 5.0
 NAME_BYTES = 16
 _PUT, _LEAVE, _TAKE, _DROP, _DONE = b"P", b"L", b"T", b"D", b"k"
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # What an encoder writes; not a literal object of that shape.
 _NAMED = re.compile(r'(?<!"\$literal":)\{"\$shared":"([0-9a-f]{32})"\}')
 
@@ -53,9 +54,10 @@ class Shelf:
     def put(self, content: Any, is_left: bool = False) -> str | None:
         """Keeps a copy of the bytes until `drop`, or the end of this process, or if `is_left` for a minute
         whatever becomes of this process. Its name; None when it cannot be kept."""
-        view = memoryview(content).cast("B")
+        view = memoryview(content)
         if not BYTES_MIN <= view.nbytes <= BYTES_MAX:
             return None
+        view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         name = secrets.token_bytes(NAME_BYTES)
         try:
             memory = _seal(view)
@@ -102,7 +104,7 @@ class Shelf:
                 connection = self._connect()
                 rights = [] if memory is None else [_rights(memory)]
                 connection.sendmsg([request], rights)
-                answer, control, _, _ = connection.recvmsg(1, socket.CMSG_LEN(4))
+                answer, control, _, _ = connection.recvmsg(1, socket.CMSG_LEN(4), _CLOEXEC)
             except OSError:
                 self._close()
                 return b"", None
