@@ -139,16 +139,18 @@ def steps(n):
 
 
 def patient(path):
-    """Goes on until it is cancelled, and says so in a file."""
+    """Says in a file that it has asked, goes on until it is cancelled, and says that."""
     while not muster.cancelled():
+        open(path, "a").close()
         time.sleep(0.005)
     with open(path, "w") as file:
         file.write("cancelled")
 
 
-def stubborn():
-    """Asks, and does not care."""
+def stubborn(path):
+    """Asks, says so in a file, and does not care."""
     muster.cancelled()
+    open(path, "w").close()
     time.sleep(60)
 
 

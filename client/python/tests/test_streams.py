@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import threading
 
 import pytest
 from conftest import PATIENCE, Cluster, kill, wait_for
@@ -111,14 +110,14 @@ def test_a_function_that_asks_ends_by_itself_when_cancelled(cluster: Cluster, ki
     pid = pool.call("pid")
     file = tmp_path / "said"
     future = pool.submit("patient", str(file))
-    wait_for(lambda: pool.status()["calls"]["running"] == 1, "the call to run")
-    threading.Event().wait(0.05)  # So that it has asked: a cancel before that ends its process.
+    wait_for(file.exists, "it to ask: a cancel before that ends its process")
     assert future.cancel()
     # The next call runs in the same process.
     assert pool.call("pid") == pid and file.read_text() == "cancelled"
     # One that asks and goes on is ended.
-    stubborn = pool.submit("stubborn")
-    wait_for(lambda: pool.status()["calls"]["running"] == 1, "the call to run")
+    deaf = tmp_path / "deaf"
+    stubborn = pool.submit("stubborn", str(deaf))
+    wait_for(deaf.exists, "it to ask")
     assert stubborn.cancel()
     assert pool.call("pid") != pid
 
