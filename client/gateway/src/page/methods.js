@@ -53,7 +53,9 @@ function draw(method) {
     make("span", { class: "quiet grow" }, doc?.split("\n")[0] ?? ""),
   );
   const inside = make("div", { class: "inside" });
-  if (doc && doc.includes("\n")) inside.append(make("p", { class: "doc" }, doc));
+  // The first line stands in the summary already.
+  const more = doc?.slice(doc.split("\n")[0].length).trim();
+  if (more) inside.append(make("p", { class: "doc" }, more));
   const details = make("details", { "data-method": name }, summary, inside);
   // Most are never opened, so the form is made when it is wanted.
   details.addEventListener("toggle", () => inside.querySelector("form") ?? inside.append(form(method)));
