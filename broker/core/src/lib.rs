@@ -59,6 +59,7 @@ mod time;
 mod timer;
 mod transit;
 mod turns;
+mod waiting;
 
 pub use action::{Action, Attempt, Failure, Outcome};
 pub use config::Config;
