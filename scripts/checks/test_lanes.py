@@ -136,7 +136,14 @@ def test_a_frozen_workers_call_moves_on_and_its_late_reply_is_dropped(cluster: C
     cluster.wait_for_workers(1)
     first.send_signal(signal.SIGCONT)
     cluster.wait_for_workers(2)
-    seen = {cluster.ask("pid")["result"] for _ in range(8)}
+    # Its link may be up before it runs again itself, and then its first call is another's, too.
+    seen: set[int] = set()
+
+    def has_served() -> bool:
+        seen.add(cluster.ask("pid")["result"])
+        return len(seen) == 2
+
+    cluster.wait_for(has_served)
     assert seen == {first.pid, second.pid}
 
 
@@ -404,14 +411,15 @@ def test_a_worker_that_talks_nonsense_is_not_trusted(cluster: Cluster) -> None:
         return [dispatch, b"", b"second"]
 
     assert spoil(forged) == b"first"
-    # Without a delimiter, three times: the call fails, and then the lane is closed. It dials again.
-    for _ in range(3):
+    # What has no dispatch id was a strike. With two more, answers without a delimiter, whose calls
+    # fail, the lane is closed. It dials again.
+    for _ in range(2):
         reply = json.loads(spoil(lambda dispatch: [dispatch, b"no delimiter"]))
         assert reply["error"]["code"] == -32008
     name = "lane-1"
     cluster.wait_for(lambda: all(worker["name"] != name for worker in cluster.workers()))
     totals = cluster.ask("broker.status")["result"]["calls"]
-    assert totals["bad_replies"] == 3
+    assert totals["bad_replies"] == 2
     rogue.close()
 
 
