@@ -61,14 +61,18 @@ impl Memory {
         self.due
     }
 
-    /// Gives back what the broker takes beyond what it holds, if that is much.
-    pub fn look(&mut self, held_bytes: usize) {
+    /// Gives back what the broker takes beyond what it holds, if that is much. While it takes much
+    /// more than the least it looks again: what is held now may be freed without further work.
+    pub fn look(&mut self, now: MonoTime, held_bytes: usize) {
         self.due = None;
         let Some(before) = resident_bytes() else {
             return;
         };
         self.least_bytes = self.least_bytes.min(before);
         if !is_much(before - self.least_bytes, held_bytes) {
+            if before - self.least_bytes >= EXCESS_BYTES_MIN {
+                self.due = Some(now.after(self.pause));
+            }
             return;
         }
         give_back_memory();
@@ -78,6 +82,9 @@ impl Memory {
             true => (self.pause * 2).min(PAUSE_MAX),
             false => PAUSE,
         };
+        if after - self.least_bytes >= EXCESS_BYTES_MIN {
+            self.due = Some(now.after(self.pause));
+        }
     }
 }
 
@@ -136,7 +143,7 @@ mod tests {
         memory.stir(at(5));
         memory.stir(at(6));
         assert_eq!(memory.due(), Some(at(7)));
-        memory.look(0);
+        memory.look(at(7), 0);
         assert_eq!(memory.due(), None);
     }
 

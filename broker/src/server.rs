@@ -224,7 +224,7 @@ impl Server {
         }
         if self.memory.due().is_some_and(|at| at <= self.now) {
             let held_bytes = self.core.held_bytes() + self.frontend.held_bytes();
-            self.memory.look(held_bytes);
+            self.memory.look(self.now, held_bytes);
             self.refused.tell();
         }
         if self.frontend.next_due().is_some_and(|at| at <= self.now) {
