@@ -19,8 +19,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(64);
 /// Less than this is not worth it.
 const EXCESS_BYTES_MIN: usize = 16 << 20;
 
-/// Free memory that each of the allocator's heaps keeps while there is work.
-const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Free memory that each of the allocator's heaps keeps at its end. glibc gives that back of the
+/// main heap alone when it is asked to, so this is what the I/O thread's keeps after a flood.
+const KEPT_BYTES_MAX: usize = 16 << 20;
 /// Nor more than one in so many of the bytes that the system lets the broker have: it has a few
 /// heaps.
 const KEPT_SHARE: usize = 32;
