@@ -33,7 +33,7 @@ fn a_stock_rep_is_served_over_tcp() {
     }
     drop(worker);
     assert_eq!(rig.reason(link), GoneReason::Eof);
-    assert_eq!(rig.splice().links(), 0);
+    rig.until("no links", |rig| rig.splice().links() == 0);
 }
 
 #[test]
