@@ -7,7 +7,7 @@ use crate::splice::{Listen as SpliceListen, Splice, SpliceConfig, SpliceError};
 use crate::zap::Domain;
 use log::warn;
 use muster_proto::connection::{self, Connection, ConnectionError};
-use muster_proto::runtime::{Lock, RuntimeDir, RuntimeError};
+use muster_proto::runtime::{BROKER_FILES, Lock, RuntimeDir, RuntimeError};
 use muster_proto::socket::{Context, Kind, Nonce, Profile, Socket, SocketError};
 use std::fs;
 
@@ -72,14 +72,7 @@ struct Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for name in [
-            "cluster.json",
-            "frontend",
-            "workers",
-            "backend",
-            "events",
-            "shelf",
-        ] {
+        for name in BROKER_FILES {
             // What isn't there needs no removing.
             let _ = fs::remove_file(self.dir.path().join(name));
         }

@@ -4,6 +4,7 @@ mod common;
 
 use common::honest::HonestWorker;
 use common::{Broker, wait_for};
+use muster_proto::runtime::BROKER_FILES;
 use muster_proto::socket::Context;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -52,8 +53,8 @@ fn a_killed_broker_gets_everybody_back_and_resent_calls_are_answered_once() {
     let mut left: Vec<String> = std::fs::read_dir(broker.path("."))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !["backend", "events", "frontend", "workers"].contains(&name.as_str()))
+        .filter(|name| !BROKER_FILES.contains(&name.as_str()))
         .collect();
     left.sort();
-    assert_eq!(left, ["cluster.json", "lock", "methods.json"]);
+    assert_eq!(left, ["lock", "methods.json"]);
 }

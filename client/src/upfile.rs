@@ -1,25 +1,16 @@
 //! `up.json` in the runtime directory: which `muster up` runs the cluster.
 
 use crate::process::{Process, start_of};
-use muster_proto::runtime::RuntimeDir;
+use muster_proto::runtime::{BROKER_FILES, RuntimeDir};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-/// What the broker and `muster up` leave in a runtime directory.
-const FILES: [&str; 8] = [
-    "cluster.json",
-    "frontend",
-    "workers",
-    "backend",
-    "events",
-    "methods.json",
-    "up.json",
-    // Last: while it is there and held, nobody else starts here.
-    "lock",
-];
+/// What else is in the runtime directory of a cluster that has ended. The lock is last: while it is
+/// there and held, nobody else starts here.
+const FILES: [&str; 3] = ["methods.json", "up.json", "lock"];
 
 /// The file's content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,7 +77,7 @@ pub fn clean(dir: &RuntimeDir) {
         return;
     }
     let Ok(_lock) = dir.lock() else { return };
-    for name in FILES {
+    for name in BROKER_FILES.into_iter().chain(FILES) {
         let _ = fs::remove_file(dir.path().join(name));
     }
     let _ = fs::remove_dir(dir.path());

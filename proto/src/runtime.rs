@@ -17,6 +17,16 @@ pub const IPC_PATH_BYTES_MAX: usize = 107;
 /// The cluster meant when none is named.
 pub const CLUSTER_DEFAULT: &str = "default";
 
+/// What a broker leaves in its runtime directory when it dies: its connection file and its sockets.
+pub const BROKER_FILES: [&str; 6] = [
+    "cluster.json",
+    "frontend",
+    "workers",
+    "backend",
+    "events",
+    "shelf",
+];
+
 /// One cluster's runtime directory. Naming it touches nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeDir {
