@@ -167,6 +167,21 @@ fn a_recall_that_comes_too_late_changes_nothing() {
 }
 
 #[test]
+fn what_was_too_late_to_give_back_is_not_given_back_later() {
+    let mut story = Story::pool(config(), &[1], &["m"]);
+    story.learns("m", 300);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.lines();
+    story.wait_ms(3).says(&["recall c3.1 s11#3"]);
+    story.recalled(11, 3, 1, false).says(&[]);
+    // It said that the call had begun: wherever else it ran, it would run twice.
+    story.recalled(11, 3, 1, true).says(&[]);
+    assert_eq!(story.core.status().totals.fenced, 1);
+    story.reply(11, 2, 1, 2_900).says(&["k1 c2 =2"]);
+    story.reply(11, 3, 1, 300).says(&["k1 c3 =3"]);
+}
+
+#[test]
 fn what_nobody_recalled_is_not_taken_back() {
     let mut story = Story::pool(config(), &[1, 1], &["m"]);
     story.submit(1, call("m")).says(&["run c1.1 s11#1"]);

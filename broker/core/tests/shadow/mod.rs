@@ -180,6 +180,11 @@ impl Shadow {
                     self.left_slot(*dispatch, true);
                 }
             }
+            Event::Recalled {
+                slot,
+                dispatch,
+                given_back: false,
+            } => self.places.too_late(*slot, *dispatch),
             _ => {
                 for lost in self.places.before(event) {
                     self.left_slot(lost, false);
@@ -237,9 +242,8 @@ impl Shadow {
                 self.acknowledged(*client, request.token);
                 self.close(request.token);
             }
-            Action::Cancel { slot, dispatch, .. } | Action::Recall { slot, dispatch, .. } => {
-                self.places.may_return(*slot, *dispatch);
-            }
+            Action::Cancel { slot, dispatch, .. } => self.places.cancelled(*slot, *dispatch),
+            Action::Recall { slot, dispatch, .. } => self.places.recalled(*slot, *dispatch),
             // Nobody opens any.
             Action::OpenSlot { .. } | Action::CloseSlot { .. } => {}
             Action::CloseLink { .. } => {}

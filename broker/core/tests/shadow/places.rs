@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 pub struct Held {
     pub dispatch: DispatchId,
     pub seq: u32,
-    /// It was recalled or cancelled, so the slot may give it back.
-    may_return: bool,
+    /// The slot was asked to give it back, and has not said that it is too late for that.
+    is_recalled: bool,
+    /// The slot was asked to stop it.
+    is_cancelled: bool,
 }
 
 impl Held {
@@ -20,8 +22,13 @@ impl Held {
         Held {
             dispatch,
             seq,
-            may_return: false,
+            is_recalled: false,
+            is_cancelled: false,
         }
+    }
+
+    fn may_return(&self) -> bool {
+        self.is_recalled || self.is_cancelled
     }
 }
 
@@ -117,7 +124,7 @@ impl Places {
         let held = slot.held.iter();
         let at = held
             .clone()
-            .position(|held| held.dispatch == dispatch && (held.may_return || !is_return))?;
+            .position(|held| held.dispatch == dispatch && (held.may_return() || !is_return))?;
         let kind = self.workers[&slot.worker].kind;
         self.unidle(slot_id);
         let slot = self.slots.get_mut(&slot_id).expect("it was there above");
@@ -134,12 +141,28 @@ impl Places {
         })
     }
 
-    /// A slot was asked to give a dispatch back, or to stop it.
-    pub fn may_return(&mut self, slot: SlotId, dispatch: DispatchId) {
-        let slot = self.slots.get_mut(&slot).expect("a linked slot is asked");
-        let mut held = slot.held.iter_mut();
-        let held = held.find(|held| held.dispatch == dispatch);
-        held.expect("it is asked for what it holds").may_return = true;
+    /// A slot was asked to give a dispatch back.
+    pub fn recalled(&mut self, slot: SlotId, dispatch: DispatchId) {
+        let held = self.dispatched(slot, dispatch);
+        held.expect("it is asked for what it holds").is_recalled = true;
+    }
+
+    /// A slot was asked to stop a dispatch.
+    pub fn cancelled(&mut self, slot: SlotId, dispatch: DispatchId) {
+        let held = self.dispatched(slot, dispatch);
+        held.expect("it is told to stop what it holds").is_cancelled = true;
+    }
+
+    /// A slot says that it is too late to give a dispatch back: it runs, whatever it says later.
+    pub fn too_late(&mut self, slot: SlotId, dispatch: DispatchId) {
+        if let Some(held) = self.dispatched(slot, dispatch) {
+            held.is_recalled = false;
+        }
+    }
+
+    fn dispatched(&mut self, slot: SlotId, dispatch: DispatchId) -> Option<&mut Held> {
+        let mut held = self.slots.get_mut(&slot)?.held.iter_mut();
+        held.find(|held| held.dispatch == dispatch)
     }
 
     /// A slot is given a dispatch.
