@@ -83,6 +83,7 @@ impl FakeBroker {
         let stop = Wake::new().unwrap();
         let served = Serving {
             socket,
+            disconnect,
             epoch,
             seen: Arc::clone(&seen),
             answer: Box::new(answer),
@@ -141,6 +142,9 @@ impl Drop for FakeBroker {
 
 struct Serving {
     socket: Socket,
+    /// What arrives when a client's connection has ended: random bytes, which are no call, whatever
+    /// they look like.
+    disconnect: Nonce,
     epoch: u64,
     seen: Arc<Mutex<Vec<Seen>>>,
     answer: Answering,
@@ -165,6 +169,9 @@ impl Serving {
     }
 
     fn serve(&mut self, frames: &[Frame]) {
+        if frames.len() == 2 && self.disconnect.matches(&frames[1]) {
+            return;
+        }
         let Ok(envelope) = envelope::split(frames) else {
             return;
         };
