@@ -15,8 +15,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
+import zmq
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
@@ -103,6 +105,38 @@ def test_a_client_s_key_makes_no_worker(cluster: Cluster) -> None:
     cluster.muster("wait", "--slots", "1", "--timeout", str(PATIENCE_S))
     workers = [json.loads(line) for line in cluster.muster("workers", "--json").splitlines()]
     assert [worker["kind"] for worker in workers] == ["lane"]
+
+
+def keyed(kind: int, file: Path, door: str) -> zmq.Socket[bytes]:
+    """A socket with the keys of a connection file, connected to one of the endpoints in it."""
+    connection = json.loads(file.read_text())
+    curve = connection["curve"]
+    socket = zmq.Context.instance().socket(kind)
+    socket.linger = 0
+    socket.rcvtimeo = PATIENCE_S * 1000
+    socket.curve_serverkey = curve["server_key"].encode()
+    socket.curve_publickey = curve["public_key"].encode()
+    socket.curve_secretkey = curve["secret_key"].encode()
+    socket.connect(connection[door])
+    return socket
+
+
+def test_a_released_libzmq_reads_what_ours_has_sealed_at_every_length(cluster: Cluster) -> None:
+    """pyzmq has a libzmq of its own: what it seals ours opens, and the other way around. The key stream of
+    a message comes in pieces of 64, 256 and 512 bytes, and then as needed."""
+    cluster.muster("keys", "new", "--role", "client", "--output", "anna.json", "--name", "anna")
+    cluster.muster("keys", "new", "--role", "worker", "--output", "rep.json", "--name", "rep")
+    client = keyed(zmq.REQ, cluster.folder / "anna.json", "frontend")
+    worker = keyed(zmq.REP, cluster.folder / "rep.json", "backend")
+    cluster.muster("wait", "--slots", "1", "--timeout", str(PATIENCE_S))
+    random = Random(7)
+    for size in [*range(600), 4_095, 65_536, 1_000_003]:
+        # A first byte that no JSON begins with: the body is opaque.
+        sent, answered = (b"." * min(size, 1) + random.randbytes(max(size - 1, 0)) for _ in range(2))
+        client.send(sent)
+        assert worker.recv() == sent, f"{size} bytes there"
+        worker.send(answered)
+        assert client.recv() == answered, f"{size} bytes back"
 
 
 #: A function that answers no to everything, by machine.
