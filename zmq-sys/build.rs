@@ -5,10 +5,10 @@
 //! flags from `CXXFLAGS`, so the defines travel there. libsodium (CURVE) comes from
 //! `libsodium-sys-stable`, which builds the tarball it carries: nothing is downloaded.
 //!
-//! Then the few files that `patch.rs` changes are compiled again and take the place of the released
-//! ones in the static library, beside one of ours.
+//! Then the few files that `patch` changes are compiled again and take the place of the released
+//! ones in the static library, beside ours.
 
-#[path = "patch.rs"]
+#[path = "patch/mod.rs"]
 mod patch;
 
 use std::env;
@@ -73,8 +73,7 @@ const FREEBSD: &[&str] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=patch.rs");
-    println!("cargo:rerun-if-changed=patches");
+    println!("cargo:rerun-if-changed=patch");
 
     let out = PathBuf::from(required("OUT_DIR"));
     // `zeromq-src` copies nothing over what is there: the next run must find no changed sources.

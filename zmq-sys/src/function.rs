@@ -110,7 +110,7 @@ unsafe extern "C" {
     pub fn zmq_curve_keypair(public_key: *mut c_char, secret_key: *mut c_char) -> c_int;
     pub fn zmq_curve_public(public_key: *mut c_char, secret_key: *const c_char) -> c_int;
 
-    // Muster's own, in `patches/newcomers.h`.
+    // Muster's own, in `patch/added/newcomers.h`.
     pub fn muster_limit_descriptors(keyless: c_int, keyed: c_int);
     pub fn muster_newcomers_refused() -> u64;
 }

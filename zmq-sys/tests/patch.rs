@@ -1,9 +1,9 @@
 //! The changes to libzmq's sources fit the release they were made for, and no other.
 
-#[path = "../patch.rs"]
+#[path = "../patch/mod.rs"]
 mod patch;
 
-use patch::{ADDED, CHANGES, COMPILED, RECOMPILED, apply};
+use patch::{ADDED, COMPILED, RECOMPILED, apply, changes};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -11,7 +11,7 @@ use std::fs;
 fn released() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut files: BTreeMap<&str, String> = BTreeMap::new();
-    for change in CHANGES {
+    for change in changes() {
         let text = files.entry(change.file).or_default();
         if !text.contains(change.released) {
             text.push_str(change.released);
@@ -27,7 +27,7 @@ fn released() -> tempfile::TempDir {
 fn each_change_is_made_once() {
     let folder = released();
     apply(folder.path()).unwrap();
-    for change in CHANGES {
+    for change in changes() {
         let text = fs::read_to_string(folder.path().join(change.file)).unwrap();
         assert!(text.contains(change.ours), "{}", change.file);
     }
@@ -38,7 +38,7 @@ fn each_change_is_made_once() {
 
 #[test]
 fn a_source_that_no_longer_matches_fails_the_build_and_is_named() {
-    for change in CHANGES {
+    for change in changes() {
         let folder = released();
         let path = folder.path().join(change.file);
         let text = fs::read_to_string(&path).unwrap();
@@ -57,7 +57,7 @@ fn a_source_that_is_changed_already_fails_the_build() {
 
 #[test]
 fn every_changed_source_is_compiled_anew() {
-    for change in CHANGES {
+    for change in changes() {
         if let Some(name) = change.file.strip_suffix(".cpp") {
             assert!(RECOMPILED.contains(&name), "{name}");
         }

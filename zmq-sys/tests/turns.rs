@@ -16,7 +16,7 @@ use zmq_sys::{ZMQ_CURVE_SECRETKEY, ZMQ_CURVE_SERVER, ZMQ_HANDSHAKE_IVL};
 /// Turns are the process's, so the tests take them one after the other.
 static TURNS: Mutex<()> = Mutex::new(());
 
-/// As `patches/newcomers.cpp` has them.
+/// As `patch/added/newcomers.cpp` has them.
 const BURST: u64 = 64;
 const INTERVAL: Duration = Duration::from_millis(4);
 /// Enough for all of a crowd to connect, on a busy machine, too.
