@@ -4,7 +4,7 @@
 //! retries what a signal interrupts, never panics on an error number, and never waits unless its
 //! name says so. Receiving and sending move whole messages ([`Frame`]s), all or nothing.
 //!
-//! `raw` is the only module of Muster with `unsafe`.
+//! All `unsafe` of it is in `raw`.
 
 mod check;
 mod context;
@@ -13,7 +13,9 @@ mod error;
 mod frame;
 mod key;
 mod kind;
+mod messages;
 mod monitor;
+mod options;
 mod poll;
 mod profile;
 mod raw;
@@ -24,7 +26,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use zmq_sys::errno;
 
@@ -34,6 +35,7 @@ pub use error::{Errno, SocketError};
 pub use frame::Frame;
 pub use key::{Keypair, Nonce, curve_keypair, random_bytes};
 pub use kind::Kind;
+pub use messages::{FRAMES_KEPT_MAX, SendOutcome};
 pub use monitor::{LinkEvent, Monitor, Watch};
 pub use poll::{Interest, PollItem, poll};
 pub use profile::Profile;
@@ -41,24 +43,7 @@ pub use raw::{give_back_memory, keep_memory, limit_descriptors, newcomers_refuse
 pub use wake::Wake;
 
 use endpoint::End;
-use raw::{RawContext, RawMessage, RawSocket, retry};
-
-/// Frames that [`Socket::recv_into`] keeps of one message. No message of Muster comes near; a
-/// longer one is cut here, so that it costs no more memory than libzmq already spent on it.
-pub const FRAMES_KEPT_MAX: usize = 16_384;
-
-/// What became of a message that was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum SendOutcome {
-    /// libzmq has taken it whole, for a peer that was there. If the connection ends now the message
-    /// is lost with it, as it would be on the wire.
-    Sent,
-    /// The peer's queue is full, or there is no peer yet. Nothing was sent.
-    WouldBlock,
-    /// A ROUTER knows no peer of that routing id, any more. Nothing was sent.
-    Unreachable,
-}
+use raw::{RawContext, RawSocket, retry};
 
 /// A ZeroMQ socket. Moves between threads, but one at a time uses it.
 pub struct Socket {
@@ -134,15 +119,6 @@ impl Socket {
         retry(|| self.raw.connect(&text)).map_err(SocketError::at(endpoint))
     }
 
-    /// Has the connections of every later endpoint served by the context's I/O thread of this
-    /// number, from 0; without such a thread they could not be served.
-    ///
-    /// # Errors
-    /// [`SocketError::System`].
-    pub fn use_io_thread(&self, number: u32) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_affinity(1 << number))
-    }
-
     /// Stops listening at an endpoint, as [`last_endpoint`](Self::last_endpoint) spells it. Drops
     /// the connections that came in there.
     ///
@@ -172,145 +148,6 @@ impl Socket {
         retry(|| self.raw.options.get_last_endpoint())
             .map(|text| text.unwrap_or_else(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
             .map_err(SocketError::of("read a socket's endpoint"))
-    }
-
-    /// Receives one message, if there is one: clears `frames`, fills it and returns true, or
-    /// returns false. Does not wait.
-    ///
-    /// Of a message with more than [`FRAMES_KEPT_MAX`] frames the rest is dropped.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    pub fn recv_into(&self, frames: &mut Vec<Frame>) -> Result<bool, SocketError> {
-        frames.clear();
-        self.is_drained.set(false);
-        loop {
-            let mut message = RawMessage::empty();
-            match retry(|| self.raw.receive(&mut message)) {
-                Ok(more) => {
-                    if frames.len() < FRAMES_KEPT_MAX {
-                        frames.push(Frame(message));
-                    }
-                    if !more {
-                        return Ok(true);
-                    }
-                }
-                // libzmq hands on complete messages alone, so this is before the first frame.
-                Err(Errno(errno::EAGAIN)) => {
-                    self.is_drained.set(true);
-                    return Ok(false);
-                }
-                Err(error) => return Err(SocketError::of("receive")(error)),
-            }
-        }
-    }
-
-    /// Like [`recv_into`](Self::recv_into), waiting up to `timeout` for a message.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    pub fn recv_timeout(
-        &self,
-        frames: &mut Vec<Frame>,
-        timeout: Duration,
-    ) -> Result<bool, SocketError> {
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            if self.recv_into(frames)? {
-                return Ok(true);
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
-            }
-            poll(&mut [PollItem::socket(self, Interest::Read)], left)?;
-        }
-    }
-
-    /// Sends `frames` as one message, without waiting. Sent: `frames` is left empty. Otherwise it
-    /// holds all of them still, to try again.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    ///
-    /// # Panics
-    /// If `frames` is empty: there is no such message.
-    pub fn send_frames(&self, frames: &mut Vec<Frame>) -> Result<SendOutcome, SocketError> {
-        let outcome = self.send_slice(frames)?;
-        if outcome == SendOutcome::Sent {
-            frames.clear();
-        }
-        Ok(outcome)
-    }
-
-    /// Like [`send_frames`](Self::send_frames), for frames among others. Sent: they are empty.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    ///
-    /// # Panics
-    /// If `frames` is empty.
-    pub fn send_slice(&self, frames: &mut [Frame]) -> Result<SendOutcome, SocketError> {
-        assert!(!frames.is_empty(), "a message has at least one frame");
-        self.is_drained.set(false);
-        let last = frames.len() - 1;
-        for (at, frame) in frames.iter_mut().enumerate() {
-            match retry(|| self.raw.send(&mut frame.0, at < last)) {
-                Ok(()) => {}
-                Err(Errno(errno::EAGAIN)) if at == 0 => return Ok(SendOutcome::WouldBlock),
-                Err(Errno(errno::EHOSTUNREACH)) if at == 0 => return Ok(SendOutcome::Unreachable),
-                // The connection ended between two frames. libzmq has taken back those before and
-                // drops those after, up to the last: the message shares its connection's fate.
-                Err(Errno(errno::EAGAIN)) => {}
-                Err(error) => return Err(SocketError::of("send")(error)),
-            }
-        }
-        Ok(SendOutcome::Sent)
-    }
-
-    /// Sends frames that the caller can make again, as one message, without waiting. Unless they
-    /// are sent they are dropped.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    ///
-    /// # Panics
-    /// If there are none.
-    pub fn send(
-        &self,
-        frames: impl IntoIterator<Item = Frame>,
-    ) -> Result<SendOutcome, SocketError> {
-        self.send_frames(&mut frames.into_iter().collect())
-    }
-
-    /// Like [`send_frames`](Self::send_frames), waiting up to `timeout` for room.
-    ///
-    /// Not for a ROUTER: it cannot tell when one of its peers has room again, and counts as
-    /// writable always.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    ///
-    /// # Panics
-    /// On a ROUTER, and if `frames` is empty.
-    pub fn send_timeout(
-        &self,
-        frames: &mut Vec<Frame>,
-        timeout: Duration,
-    ) -> Result<SendOutcome, SocketError> {
-        assert!(self.kind != Kind::Router, "a ROUTER cannot wait for a peer");
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            match self.send_frames(frames)? {
-                SendOutcome::WouldBlock => {}
-                outcome => return Ok(outcome),
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(SendOutcome::WouldBlock);
-            }
-            poll(&mut [PollItem::socket(self, Interest::Write)], left)?;
-        }
     }
 
     /// The descriptor that becomes readable when [`events`](Self::events) may have changed.
@@ -356,61 +193,6 @@ impl Socket {
             .map_err(SocketError::of("read a socket's events"))
     }
 
-    /// Sets the routing id that a ROUTER will know this socket by, at its next connection.
-    ///
-    /// For tests and chained proxies: with a fixed id, a peer that restarts at once is ignored.
-    ///
-    /// # Errors
-    /// [`SocketError::System`] when it is empty, over 255 bytes or starts with a zero byte.
-    pub fn set_routing_id(&self, id: &[u8]) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_identity(id))
-    }
-
-    /// Receives what starts with `prefix` (a SUB receives nothing else).
-    ///
-    /// # Errors
-    /// [`SocketError::System`] when the socket is no SUB.
-    pub fn subscribe(&self, prefix: &[u8]) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_subscribe(prefix))
-    }
-
-    /// Takes one subscription back.
-    ///
-    /// # Errors
-    /// [`SocketError::System`] when the socket is no SUB.
-    pub fn unsubscribe(&self, prefix: &[u8]) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_unsubscribe(prefix))
-    }
-
-    /// Replaces the profile's limits of messages kept (0: none), for later connections.
-    ///
-    /// # Errors
-    /// [`SocketError::System`] when a number is over 2^31 - 1.
-    pub fn set_queue_limits(&self, receive_max: u32, send_max: u32) -> Result<(), SocketError> {
-        // Beyond the range it is negative, which libzmq refuses.
-        self.configure(|| self.raw.options.set_rcvhwm(receive_max as i32))?;
-        self.configure(|| self.raw.options.set_sndhwm(send_max as i32))
-    }
-
-    /// Whether only a living connection takes messages. When not, they queue for the connection to
-    /// come, as a REQ needs that sends before its server is up.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    pub fn set_immediate(&self, immediate: bool) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_immediate(immediate))
-    }
-
-    /// How long what was sent may still go out once the socket is closed; the profiles say not at
-    /// all. For the last answers of a program that leaves.
-    ///
-    /// # Errors
-    /// [`SocketError::Terminated`] when the context was shut down.
-    pub fn set_linger(&self, linger: Duration) -> Result<(), SocketError> {
-        let ms = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
-        self.configure(|| self.raw.options.set_linger(ms))
-    }
-
     /// Watches connections come and go, from now on. Start it before `bind` or `connect`; a second
     /// monitor replaces the first.
     ///
@@ -418,18 +200,6 @@ impl Socket {
     /// [`SocketError::TooManyFiles`] when the sockets or files are used up.
     pub fn monitor(&self, watch: Watch) -> Result<Monitor, SocketError> {
         Monitor::open(self, watch)
-    }
-
-    fn set_ipv6(&self, on: bool) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_ipv6(on))
-    }
-
-    /// Sets an option by one of the `zmq` crate's setters or ours.
-    fn configure<E: Into<Errno>>(
-        &self,
-        set: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), SocketError> {
-        retry(set).map_err(SocketError::of("set a socket's option"))
     }
 }
 
