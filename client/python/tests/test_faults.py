@@ -102,10 +102,9 @@ def test_a_once_call_whose_worker_dies_is_lost(cluster: Cluster, tmp_path):
 
 
 def test_a_broker_that_does_not_come_back(cluster: Cluster, monkeypatch):
-    monkeypatch.setattr("muster.link.PATIENCE", 0.5)
     cluster.serve()
     pool = cluster.connect(slots=2)
-    pool.link._patience = 0.5
+    monkeypatch.setattr(pool.link._transport, "_patience", 0.5)
     future = pool.submit("nap", 30)
     kill(cluster.broker.pid)
     with pytest.raises(muster.BrokerLost):

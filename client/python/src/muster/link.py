@@ -1,106 +1,51 @@
-"""The way to the broker: one background thread that owns the socket.
+"""The way to the broker, shared by any number of threads.
 
-Any thread leaves calls here; the thread sends them and hands each answer to its call's sink. Every
-call carries a random key. So when a link breaks, the calls without an answer are simply sent
-again: the broker that knows them goes on with them, and another one (it was restarted) is only
-given those that may run twice.
+Any thread leaves calls here; the transport's thread sends them and hands each answer to its call's
+sink. Every call carries a random key, so that a broker knows it again on another connection.
 """
 
 from __future__ import annotations
 
-import atexit
 import functools
-import itertools
 import json
-import os
 import queue
 import secrets
-import select
-import threading
 import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
-import zmq
+from .connection import Target
+from .entry import Entry, nobody
+from .errors import Closed
+from .shelf import Shelf
+from .transport import Transport
 
-from . import shelf
-from .bell import Bell
-from .connection import Address, Target
-from .door import Door
-from .entry import Entry, find_id, nobody, read_result
-from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
-from .ledger import Ledger
-from .repeats import Repeats
-from .streaming import PREFIX, read_note
-from .wire import Buffer
-
-#: Messages received or sent before the thread looks at its other work.
-BURST = 256
 #: How long calls wait for a broker that went away, in seconds.
 PATIENCE = 15.0
-#: How long an opened link may take until the broker has told who it is.
-OPENING = 2.0
-#: The pause before the broker is looked for again.
-RETRY = 0.05
-#: While calls are unanswered the broker is asked this often whether it is there.
-PING = 1.0
-#: A broker silent for this long is taken for a dead link, whatever TCP says.
-SILENT_MAX = 15.0
-#: How long a broker keeps the calls of a connection that ended.
-KEYS_KEPT = 10.0
-#: How often, and for how long, a new broker is asked for methods not registered yet.
-ASK, ASK_MAX = 0.2, 10.0
-#: How long a link that is closed takes at most to send what is left, in seconds.
-PARTING = 0.5
-#: How long after its deadline a call that the broker did not answer is given up.
+#: How long after its deadline a call that the broker did not answer is given up, in seconds.
 GUARD = 2.0
 
 
 class Link:
-    """A connection to one broker, shared by any number of threads."""
+    """A connection to one broker."""
 
     def __init__(self, target: Target, patience: float = PATIENCE) -> None:
         self.target = target
         self.prefix = secrets.token_hex(12)
-        self.pid = os.getpid()
-        self.ids = itertools.count(1)
-        self._patience = patience
-        self._ledger = Ledger()
-        self._commands: deque[Callable[[], None]] = deque()
-        self._repeats = Repeats()
-        self._epoch: str | None = None
-        self._is_asleep = False
-        self._is_closed = False
-        self._ready = threading.Event()
-        self._reason: BaseException | None = None
-        self._bell = Bell()
-        self._context = zmq.Context()
-        self._door: Door | None = None
-        self._is_ready = False
-        now = time.monotonic()
-        self._due = now
-        self._lost: float | None = now
-        self._heard = self._ping = now
-        self._asking: tuple[float, float] | None = None
-        self._unsure: list[Entry] = []
-        self._address: Address = target.resolve()
-        #: Where large attachments may be, if the broker is on this machine and has one.
-        self.shelf = shelf.beside(self._address.frontend)
-        self._thread = threading.Thread(target=self._run, name="muster-link", daemon=True)
-        self._thread.start()
-        _links.add(self)
+        self._transport = Transport(target, patience)
+        self._ledger = self._transport.ledger
+        #: The process that it is of: a forked one needs a link of its own.
+        self.pid = self._transport.pid
+        #: Ids for calls, no two alike.
+        self.ids = self._transport.ids
 
-    # --- called by any thread ---------------------------------------------------------------
+    @property
+    def shelf(self) -> Shelf | None:
+        """Where large attachments may be, if the broker is on this machine and has one."""
+        return self._transport.shelf
 
     def wait_ready(self, timeout: float) -> None:
         """Waits for the broker's first word. Raises `NoBroker` after `timeout` seconds."""
-        if not self._ready.wait(timeout):
-            reason = self._reason
-            if isinstance(reason, MusterError):
-                raise reason
-            raise NoBroker(f"no broker answers at {self._address.frontend}")
+        self._transport.wait_ready(timeout)
 
     def key(self, id: int) -> str:
         """The key of the call with this id."""
@@ -108,34 +53,34 @@ class Link:
 
     def submit(self, entry: Entry, timeout: float | None = None) -> None:
         """Sends a call. `timeout` in seconds is that of the call. Raises `Closed`."""
-        if self._is_closed:
+        transport = self._transport
+        if transport.is_closed:
             raise Closed("the pool is closed")
         if timeout:
             due = time.monotonic() + timeout + GUARD
-            self._commands.append(lambda: self._ledger.guard(due, entry.id))
+            transport.commands.append(lambda: self._ledger.guard(due, entry.id))
         self._ledger.add(entry)
-        if self._is_asleep:
-            self._wake()
+        if transport.is_asleep:
+            transport.wake()
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Asks the broker to end these calls, and forgets them. Never waits."""
         gone = list(ids)
-        if not gone or self._is_closed:
+        if not gone or self._transport.is_closed:
             return
-        self._commands.append(lambda: self._forget(gone))
-        self._wake()
+        self._transport.commands.append(lambda: self._forget(gone))
+        self._transport.wake()
 
     def learn(self, once: dict[str, bool]) -> None:
         """Takes in which methods must not run twice."""
-        self._commands.append(lambda: self._repeats.learn(once))
+        self._transport.commands.append(lambda: self._transport.repeats.learn(once))
 
     def wait_idle(self) -> None:
         """Waits until no call is unanswered."""
-        while not self._is_closed:
+        while not self._transport.is_closed:
             answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
-            # Asked of the thread itself, between whose turns no call is halfway.
-            self._commands.append(functools.partial(self._tell_idle, answer))
-            self._wake()
+            self._transport.commands.append(functools.partial(self._tell_idle, answer))
+            self._transport.wake()
             try:
                 if answer.get(timeout=1):
                     return
@@ -143,221 +88,18 @@ class Link:
                 continue
             time.sleep(0.005)
 
-    def _tell_idle(self, answer: queue.SimpleQueue[bool]) -> None:
-        answer.put(not (self._unsure or self._ledger.has_calls()))
-
     def close(self) -> None:
         """Ends the thread; calls without an answer end with `Closed`. May be called twice."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self.pid != os.getpid():
-            return
-        self._wake()
-        if not self.is_own_thread():
-            self._thread.join(5)
+        self._transport.close()
 
     def is_own_thread(self) -> bool:
         """Whether this is the link's thread, which must not wait for an answer."""
-        return threading.current_thread() is self._thread
+        return self._transport.is_own_thread()
 
-    def _wake(self) -> None:
-        self._is_asleep = False
-        self._bell.ring()
+    # --- done by the transport's thread -----------------------------------------------------
 
-    # --- the thread -------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            while not self._is_closed:
-                self._turn()
-        except BaseException as error:
-            self._reason = error
-            raise
-        finally:
-            self._is_closed = True
-            if self._door:
-                self._door.close(PARTING if self._part(self._door) else 0.0)
-            self._context.term()
-            for entry in self._ledger.take_all():
-                entry.sink(b"", [], Closed("the pool was closed before the answer came"))
-            self._bell.close()
-
-    def _part(self, door: Door) -> bool:
-        """Sends what was cancelled or notified last; whether there was any."""
-        while self._commands:
-            self._commands.popleft()()
-        unsent = self._ledger.take_unsent()
-        self._ledger.put_first([entry for entry in unsent if entry.id])
-        notes = [entry for entry in unsent if not entry.id]
-        return bool([note for note in notes if door.send(note.body, note.frames)])
-
-    def _turn(self) -> None:
-        while self._commands:
-            self._commands.popleft()()
-        door = self._door
-        is_full = False
-        received = 0
-        if door is not None:
-            for event in door.events():
-                self._linked(event)
-            if self._door is door:
-                received = self._receive(door)
-                is_full = self._send(door) if self._is_ready else False
-        self._keep_time()
-        if received < BURST:
-            self._sleep(is_full)
-
-    def _sleep(self, is_full: bool) -> None:
-        self._is_asleep = True
-        can_send = self._is_ready and self._ledger.has_unsent() and not is_full
-        if can_send or self._commands or self._is_closed:
-            self._is_asleep = False
-            return
-        wait = max(0.0, self._next_time() - time.monotonic())
-        if self._door is not None:
-            self._door.wait(self._bell.fd, is_full, wait)
-        else:
-            select.select([self._bell.fd], [], [], min(wait, RETRY))
-        self._is_asleep = False
-        self._bell.hush()
-
-    def _next_time(self) -> float:
-        times = [time.monotonic() + 60]
-        if not self._is_ready:
-            times.append(self._due)
-        elif self._ledger.is_waiting():
-            times.append(self._ping)
-        if self._lost is not None and (self._ledger.is_waiting() or self._ledger.has_unsent()):
-            times.append(self._lost + self._patience)
-        guard_due = self._ledger.guard_due()
-        if guard_due is not None:
-            times.append(guard_due)
-        if self._asking:
-            times.append(self._asking[1])
-        return min(times)
-
-    def _receive(self, door: Door) -> int:
-        close = self._ledger.close
-        for received in range(BURST):
-            message = door.receive()
-            if message is None:
-                if received:
-                    self._heard = time.monotonic()
-                return received
-            body, frames = message
-            if b'"$shared"' in body:
-                body, frames = self._unshelve(body, frames)
-            if body.startswith(PREFIX):
-                self._hear(body, frames)
-                continue
-            entry = close(find_id(body))
-            if entry is not None:
-                entry.deliver(body, frames, None)
-        self._heard = time.monotonic()
-        return BURST
-
-    def _unshelve(self, body: bytes, frames: list[Buffer]) -> tuple[bytes, list[Buffer]]:
-        """The message with what it has on the shelf as frames."""
-        try:
-            text, frames = shelf.receive(self.shelf, str(body, "utf-8"), frames, is_last=True)
-            return text.encode(), frames
-        except (shelf.NotThere, UnicodeDecodeError) as error:
-            id = find_id(body)
-            lost = {"code": -32008, "message": f"unreadable answer: {error}"}
-            return json.dumps({"jsonrpc": "2.0", "error": lost, "id": id}).encode(), []
-
-    def _hear(self, body: bytes, frames: list[Buffer]) -> None:
-        """A notification about a call that runs."""
-        kind, params = read_note(body)
-        entry = self._ledger.find(params["id"])
-        if entry is not None:
-            entry.tell(kind, params, frames, len(body) + sum(map(len, frames)))
-
-    def _send(self, door: Door) -> bool:
-        """Sends what there is; True: the socket has no more room."""
-        ledger = self._ledger
-        for _ in range(BURST):
-            entry = ledger.next_unsent()
-            if entry is None:
-                if not self._unsure:
-                    ledger.forget_withdrawn()
-                return False
-            if not door.send(entry.body, entry.frames):
-                ledger.put_first([entry])
-                return True
-            ledger.open(entry)
-        return False
-
-    def _linked(self, event: str) -> None:
-        if event == "up":
-            self._ask("broker.status", self._found)
-        elif event == "down" and self._door:
-            # What the broker said last is still here to be read.
-            while self._receive(self._door):
-                pass
-            self._lose()
-        elif event == "refused":
-            self._reason = NoBroker(f"the broker at {self._address.frontend} refuses this key")
-
-    def _ask(self, method: str, use: Callable[[Any], None]) -> None:
-        def sink(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
-            if error is None:
-                use(read_result(body))
-
-        id = next(self.ids)
-        body = f'{{"jsonrpc":"2.0","method":"{method}","id":{id}}}'.encode()
-        entry = Entry(id, "", body, [], sink)
-        if self._door and self._door.send(entry.body, []):
-            self._ledger.open(entry)
-        self._ping = time.monotonic() + PING
-
-    def _lose(self) -> None:
-        """Drops the link; the calls stay."""
-        now = time.monotonic()
-        if self._is_ready:
-            self._lost = now
-        self._is_ready = False
-        if self._door:
-            self._door.close()
-            self._door = None
-        self._asking = None
-        self._ledger.drop_questions()
-        self._due = now + RETRY
-
-    def _found(self, status: Any) -> None:
-        """The broker has told who it is."""
-        now = time.monotonic()
-        self._heard = now
-        if self._is_ready:
-            return
-        # What answers with something else is no Muster broker, but may serve calls.
-        epoch = str(status.get("epoch", "")) if isinstance(status, dict) else ""
-        away = now - self._lost if self._lost is not None else 0.0
-        is_same = bool(epoch) and epoch == self._epoch and away < KEYS_KEPT
-        is_first = self._epoch is None
-        self._epoch, self._lost, self._is_ready = epoch, None, True
-        self._ledger.drop_questions()
-        self._resend(self._ledger.take_open(), is_same or is_first)
-        self._ready.set()
-
-    def _resend(self, entries: list[Entry], is_same: bool) -> None:
-        fit, unsure, unfit = self._repeats.sort(entries, is_same)
-        for entry in unfit:
-            lost = f"the broker was restarted while {entry.method} was under way; it must not run twice"
-            entry.deliver(b"", [], UnknownOutcome(lost))
-        self._ledger.put_first(fit)
-        self._unsure = unsure
-        now = time.monotonic()
-        self._asking = (now, now) if unsure else None
-
-    def _learned(self, methods: Any) -> None:
-        if isinstance(methods, list):
-            self._repeats.learn({method["name"]: bool(method.get("once")) for method in methods})
-        if self._unsure and self._asking:
-            asking, unsure = self._asking, self._unsure
-            self._resend(unsure, False)
-            self._asking = asking if self._unsure else None
+    def _tell_idle(self, answer: queue.SimpleQueue[bool]) -> None:
+        answer.put(self._transport.is_idle())
 
     def _forget(self, ids: list[int]) -> None:
         """Has the broker end those that it has, and sends none of the others."""
@@ -369,65 +111,3 @@ class Link:
                 for id in sent[at : at + 1000]
             ]
             self._ledger.add(Entry(0, "", json.dumps(calls).encode(), [], nobody))
-
-    def _keep_time(self) -> None:
-        now = time.monotonic()
-        for entry in self._ledger.take_overdue(now):
-            overdue = {"code": -32001, "message": "DeadlineExceeded: the broker is silent"}
-            entry.deliver(b"", [], from_object(overdue, entry.method))
-        if self._lost is not None and now - self._lost >= self._patience:
-            self._give_up()
-        if not self._is_ready:
-            if self._due <= now:
-                self._lose() if self._door else self._reopen(now)
-            return
-        if self._asking and self._asking[1] <= now:
-            since = self._asking[0]
-            if now - since >= ASK_MAX:
-                self._repeats.learn({entry.method: True for entry in self._unsure})
-                self._resend(self._unsure, False)
-            else:
-                self._asking = (since, now + ASK)
-                self._ask("broker.methods", self._learned)
-        if now >= self._ping:
-            self._check(now)
-
-    def _check(self, now: float) -> None:
-        self._ping = now + PING
-        if not self._ledger.is_waiting():
-            # Nobody waits, so nobody cares; and silence counts from the next question.
-            self._heard = now
-        elif now - self._heard >= SILENT_MAX:
-            self._lose()
-        else:
-            if not self._repeats.knows(itertools.islice(self._ledger.waiting(), 8)):
-                # Known in advance, calls go on at once when the broker is restarted.
-                self._ask("broker.methods", self._learned)
-            self._ask("broker.status", self._found)
-
-    def _reopen(self, now: float) -> None:
-        try:
-            self._address = self.target.resolve()
-            self.shelf = shelf.beside(self._address.frontend)
-            self._door = Door(self._context, self._address)
-            self._due = now + OPENING
-        except (MusterError, zmq.ZMQError, OSError) as error:
-            self._reason = error
-            self._due = now + RETRY
-
-    def _give_up(self) -> None:
-        waited = f"the broker went away and did not come back within {self._patience:g} s"
-        entries = [*self._ledger.take_all(), *self._unsure]
-        self._unsure = []
-        for entry in entries:
-            is_once = entry.is_sent and self._repeats.is_once(entry)
-            entry.deliver(b"", [], UnknownOutcome(waited) if is_once else BrokerLost(waited))
-
-
-_links: weakref.WeakSet[Link] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    for link in list(_links):
-        link.close()
