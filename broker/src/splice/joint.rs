@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::LinkLimits;
+use super::common::{Common, Side, Turn, ticks};
 use super::event::GoneReason;
 use super::flow::{Flow, Pumped, Watcher};
 use super::frames::{Frames, Passed};
 use super::greeting::{Dialect, OPENING};
-use super::link::{Common, Side, Turn, ticks};
 use super::silence::Silence;
 use super::wire::Wire;
 use crate::epoll::{Change, Interest};

@@ -1,93 +1,22 @@
 //! One connection, from its first byte to its last.
 
 use std::io::ErrorKind;
-use std::time::Duration;
 
+use super::common::{Common, End, Side, Turn};
 use super::door::Door;
 use super::event::{
     Arrival, Connection, Events, GoneReason, LinkId, Origin, PeerProcess, SpliceEvent, Stranger,
     Way,
 };
-use super::flow::Spares;
-use super::greeting::{Dialect, Greeting, OPENING};
+use super::greeting::Dialect;
 use super::handshake::Handshake;
 use super::joint::Joint;
-use super::turns::Turns;
+use super::stage::Stage;
 use super::wire::Wire;
-use super::{SpliceConfig, TICK};
-use crate::epoll::{Change, Epoll};
+use crate::epoll::Change;
 
 /// Read at once in the handshake, which is shorter.
 const READ_BYTES: usize = 1024;
-
-/// What all links share.
-pub(super) struct Common {
-    pub epoll: Epoll,
-    pub spares: Spares,
-    pub config: SpliceConfig,
-    /// The time, in ticks of the thread.
-    pub tick: u64,
-    /// Of handshakes with keys.
-    pub turns: Turns,
-}
-
-impl Common {
-    /// The tick at which at least `time` has passed from now.
-    pub fn after(&self, time: Duration) -> u64 {
-        self.tick + ticks(time) + 1
-    }
-}
-
-/// A length of time in ticks, rounded up.
-pub(crate) fn ticks(time: Duration) -> u64 {
-    time.as_millis().div_ceil(TICK.as_millis()) as u64
-}
-
-/// The two sockets of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// Towards the worker.
-    Peer,
-    /// Towards our DEALER: first the door, then the connection that came through it.
-    Lane,
-}
-
-impl Side {
-    /// The number under which a link's socket is watched.
-    pub fn token(self, link: LinkId) -> u64 {
-        link.0 << 2 | if self == Side::Peer { 1 } else { 2 }
-    }
-}
-
-/// Whether a link goes on by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Until the next change.
-    Over,
-    /// There is more to copy when the others have had their turn.
-    Again,
-}
-
-/// How a link ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Nobody was told of it.
-    Unknown(Stranger),
-    /// The loop knows it.
-    Known(GoneReason),
-}
-
-impl From<GoneReason> for End {
-    fn from(reason: GoneReason) -> Self {
-        End::Known(reason)
-    }
-}
-
-impl From<Stranger> for End {
-    fn from(stranger: Stranger) -> Self {
-        End::Unknown(stranger)
-    }
-}
 
 /// A peer's connection, as it comes from a listener or a dial.
 pub(super) struct Caller {
@@ -112,43 +41,6 @@ pub(super) struct Link {
     pub is_queued: bool,
 }
 
-enum Stage {
-    /// The connection is being made.
-    Dialling { wire: Wire, due: u64 },
-    /// The peer has to say that it speaks ZMTP.
-    Greeting {
-        wire: Wire,
-        greeting: Greeting,
-        due: u64,
-    },
-    /// The peer has to say what it is.
-    Shaking {
-        wire: Wire,
-        handshake: Handshake,
-        due: u64,
-    },
-    /// The peer has greeted, and needs a DEALER, which may have to wait for its turn.
-    Queueing {
-        wire: Wire,
-        greeting: Greeting,
-        dialect: Dialect,
-        due: u64,
-    },
-    /// The loop has to connect a DEALER. It may take its time.
-    Waiting {
-        wire: Wire,
-        greeting: Greeting,
-        dialect: Dialect,
-        door: Door,
-    },
-    /// Bytes flow.
-    Joined { wire: Wire, joint: Box<Joint> },
-    /// The loop has the connection.
-    HandedOver,
-    /// Between two stages, or ended.
-    Nowhere,
-}
-
 impl Link {
     /// A connection that is there, or one that is still being made.
     pub fn new(
@@ -159,7 +51,7 @@ impl Link {
     ) -> Result<Self, End> {
         let due = common.after(common.config.handshake);
         let stage = if is_connected {
-            open(wire, common)?
+            Stage::open(wire, common)?
         } else {
             Stage::Dialling { wire, due }
         };
@@ -183,22 +75,12 @@ impl Link {
 
     /// Whether the loop knows the link, and has to be told of its end.
     pub fn is_known(&self) -> bool {
-        !matches!(
-            self.stage,
-            Stage::Dialling { .. }
-                | Stage::Greeting { .. }
-                | Stage::Queueing { .. }
-                | Stage::Nowhere
-        )
+        self.stage.is_known()
     }
 
     /// Whether messages could flow.
     pub fn is_ready(&self) -> bool {
-        match &self.stage {
-            Stage::Joined { joint, .. } => joint.is_ready(),
-            Stage::HandedOver => true,
-            _ => false,
-        }
+        self.stage.is_ready()
     }
 
     /// Whether it waits for its turn.
@@ -208,14 +90,7 @@ impl Link {
 
     /// Whether time alone can end it.
     pub fn needs_watch(&self) -> bool {
-        match &self.stage {
-            Stage::Dialling { .. }
-            | Stage::Greeting { .. }
-            | Stage::Queueing { .. }
-            | Stage::Shaking { .. } => true,
-            Stage::Waiting { .. } | Stage::HandedOver | Stage::Nowhere => false,
-            Stage::Joined { joint, .. } => joint.needs_watch(),
-        }
+        self.stage.needs_watch()
     }
 
     /// Acts on a change of one of its sockets.
@@ -233,7 +108,7 @@ impl Link {
                 let Stage::Dialling { wire, .. } = self.take_stage() else {
                     return Ok(Turn::Over);
                 };
-                self.stage = open(wire, common)?;
+                self.stage = Stage::open(wire, common)?;
                 self.greet(common, events)
             }
             Stage::Greeting { .. } => self.greet(common, events),
@@ -272,18 +147,7 @@ impl Link {
 
     /// Ends it if its time is over.
     pub fn judge(&mut self, tick: u64) -> Result<(), End> {
-        match &mut self.stage {
-            Stage::Dialling { due, .. }
-            | Stage::Greeting { due, .. }
-            | Stage::Queueing { due, .. }
-                if tick >= *due =>
-            {
-                Err(Stranger::TimedOut.into())
-            }
-            Stage::Shaking { due, .. } if tick >= *due => Err(GoneReason::HandshakeTimeout.into()),
-            Stage::Joined { wire, joint } => joint.judge(wire, tick).map_err(End::Known),
-            _ => Ok(()),
-        }
+        self.stage.judge(tick)
     }
 
     fn take_stage(&mut self) -> Stage {
@@ -453,20 +317,4 @@ impl Link {
         self.stage = Stage::Joined { wire, joint };
         self.resume(common, events)
     }
-}
-
-/// Both sides speak first in ZMTP.
-fn open(mut wire: Wire, common: &mut Common) -> Result<Stage, End> {
-    let sent = wire
-        .await_room(false, &common.epoll)
-        .and_then(|()| wire.send(&OPENING));
-    // A fresh connection has room for a few bytes, or is broken.
-    if sent.map_err(|_| Stranger::Left)? < OPENING.len() {
-        return Err(Stranger::Left.into());
-    }
-    Ok(Stage::Greeting {
-        wire,
-        greeting: Greeting::new(),
-        due: common.after(common.config.handshake),
-    })
 }

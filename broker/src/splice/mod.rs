@@ -16,6 +16,7 @@
 //! whose large frame takes longer than the timeout (`silence`).
 
 mod address;
+mod common;
 mod dial;
 mod door;
 mod event;
@@ -31,6 +32,7 @@ mod listener;
 mod pipe;
 mod shared;
 pub(crate) mod silence;
+mod stage;
 mod thread;
 mod turns;
 pub(crate) mod wire;
@@ -52,10 +54,10 @@ pub use event::{
 
 use crate::epoll::Epoll;
 use address::Address;
+use common::Common;
+pub(crate) use common::ticks;
 use door::Door;
 use flow::Spares;
-use link::Common;
-pub(crate) use link::ticks;
 use listener::Listener;
 use shared::{Command, Shared};
 use thread::SpliceThread;
