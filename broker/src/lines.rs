@@ -9,19 +9,20 @@
 //! the edge up.
 
 mod direct;
+mod event;
 mod outgoing;
 mod pulse;
+mod register;
 
 use crate::epoll::{Changes, Epoll, Interest};
 use crate::splice::{
     Arrival, Connection, DialId, GoneReason, LinkId, Splice, SpliceError, SpliceEvent, Way,
 };
-use direct::{Direct, Written};
+use direct::{Direct, Shared, Written};
 use log::warn;
 use muster_core::MonoTime;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket, SocketError};
-use pulse::Pulse;
-use rustc_hash::FxHashMap;
+use register::{Line, LineWay, Register};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -32,70 +33,22 @@ const UNSENT_MAX: u32 = 64;
 /// The splice's own place among the descriptors.
 const SPLICE: u64 = u64::MAX;
 
+pub use event::{LineEvent, Received};
 pub use outgoing::{Body, Outgoing};
 
 /// All lines, and the splice that connects them.
 pub struct Lines {
     context: Context,
     splice: Splice,
-    lines: FxHashMap<LinkId, Line>,
+    register: Register,
     shared: Shared,
     changes: Changes,
-    /// Lines that may have something to read.
-    unread: VecDeque<LinkId>,
-    /// Lines with something to write, or that are to be tried again.
-    unflushed: Vec<LinkId>,
     news: VecDeque<LineEvent>,
     /// The splice has something to say.
     has_word: bool,
     spare: Vec<Frame>,
     /// The time of what is being read.
     now: MonoTime,
-    pulse: Pulse,
-}
-
-/// What all direct lines share.
-struct Shared {
-    epoll: Epoll,
-    buffers: Vec<Box<[u8]>>,
-}
-
-struct Line {
-    way: LineWay,
-    answers_pings: bool,
-    is_listed: bool,
-    is_unflushed: bool,
-    is_watched: bool,
-}
-
-enum LineWay {
-    Dealer(Socket),
-    /// The splice has the rest of the handshake.
-    Awaited,
-    Direct(Box<Direct>),
-}
-
-/// Something happened to a line. Each has one `Arrived`, then at most one `Ready`, then one `Gone`.
-#[derive(Debug)]
-pub enum LineEvent {
-    /// A peer is there: [join](Lines::join) it.
-    Arrived(Arrival),
-    /// Messages can flow.
-    Ready(LinkId),
-    /// It has ended. What it had left can still be [received](Lines::receive), until it is
-    /// [forgotten](Lines::forget).
-    Gone(LinkId, GoneReason),
-}
-
-/// What a look at a line gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A message.
-    Message,
-    /// Bytes without a message; there may be more.
-    Nothing,
-    /// It has nothing now.
-    Empty,
 }
 
 /// What peers must show before a line is theirs.
@@ -118,19 +71,16 @@ impl Lines {
         Ok(Lines {
             context: context.clone(),
             splice,
-            lines: FxHashMap::default(),
+            register: Register::default(),
             shared: Shared {
                 epoll,
                 buffers: Vec::new(),
             },
             changes: Changes::default(),
-            unread: VecDeque::new(),
-            unflushed: Vec::new(),
             news: VecDeque::new(),
             has_word: false,
             spare: Vec::new(),
             now: MonoTime::ZERO,
-            pulse: Pulse::default(),
         })
     }
 
@@ -175,18 +125,18 @@ impl Lines {
                 continue;
             }
             let link = LinkId::of_token(change.token);
-            if let Some(direct) = self.direct(link) {
+            if let Some(direct) = self.register.direct(link) {
                 direct.changed(change);
                 if direct.is_blocked() && change.writable {
-                    self.note_unflushed(link);
+                    self.register.note_unflushed(link);
                 }
             }
             if change.readable {
-                self.list(link);
+                self.register.note_unread(link);
             }
         }
         // All that had been said is heard before silence is judged.
-        if !changes.is_full() && self.pulse.next().is_some_and(|at| at <= now) {
+        if !changes.is_full() && self.register.pulse.next().is_some_and(|at| at <= now) {
             self.tick();
         }
         self.changes = changes;
@@ -194,7 +144,7 @@ impl Lines {
 
     /// When to [look](Self::look) though no descriptor says so.
     pub fn next_due(&self) -> Option<MonoTime> {
-        self.pulse.next()
+        self.register.pulse.next()
     }
 
     /// What happened, if anything did.
@@ -219,27 +169,17 @@ impl Lines {
 
     /// Whether there is something to read, to hear of or to be written at once.
     pub fn is_pending(&self) -> bool {
-        let lists_are_empty = self.unread.is_empty() && self.unflushed.is_empty();
-        !lists_are_empty || !self.news.is_empty() || self.has_word
+        self.register.has_work() || !self.news.is_empty() || self.has_word
     }
 
     /// Takes the next line that may have something to read off the list.
     pub fn next_unread(&mut self) -> Option<LinkId> {
-        let link = self.unread.pop_front()?;
-        if let Some(line) = self.lines.get_mut(&link) {
-            line.is_listed = false;
-        }
-        Some(link)
+        self.register.next_unread()
     }
 
     /// Puts a line on the list of those that may have something to read.
     pub fn list(&mut self, link: LinkId) {
-        if let Some(line) = self.lines.get_mut(&link)
-            && !line.is_listed
-        {
-            line.is_listed = true;
-            self.unread.push_back(link);
-        }
+        self.register.note_unread(link);
     }
 
     /// Opens our end for a peer that has arrived.
@@ -272,15 +212,9 @@ impl Lines {
                 LineWay::Dealer(socket)
             }
         };
-        let line = Line {
-            way,
-            answers_pings: arrival.answers_pings,
-            is_listed: false,
-            is_unflushed: false,
-            is_watched: false,
-        };
-        self.lines.insert(link, line);
-        self.list(link);
+        let line = Line::new(way, arrival.answers_pings);
+        self.register.enter(link, line);
+        self.register.note_unread(link);
         Ok(())
     }
 
@@ -293,7 +227,7 @@ impl Lines {
         link: LinkId,
         frames: &mut Vec<Frame>,
     ) -> Result<Received, SocketError> {
-        let Some(line) = self.lines.get_mut(&link) else {
+        let Some(line) = self.register.line(link) else {
             return Ok(Received::Empty);
         };
         match &mut line.way {
@@ -305,7 +239,7 @@ impl Lines {
             LineWay::Direct(direct) => match direct.receive(frames, &mut self.shared) {
                 Ok(received) => {
                     if direct.owes_pong() {
-                        self.note_unflushed(link);
+                        self.register.note_unflushed(link);
                     }
                     Ok(received)
                 }
@@ -320,7 +254,7 @@ impl Lines {
     /// Sends a message, or queues it to be [flushed](Self::flush). `false`: the line is full, or
     /// gone.
     pub fn send(&mut self, link: LinkId, message: Outgoing<'_>) -> bool {
-        let Some(line) = self.lines.get_mut(&link) else {
+        let Some(line) = self.register.line(link) else {
             return false;
         };
         match &mut line.way {
@@ -330,7 +264,7 @@ impl Lines {
                 let sent = socket.send_frames(&mut self.spare);
                 let is_sent = matches!(sent, Ok(SendOutcome::Sent));
                 // The send may have taken in word of a message, which no edge tells of then.
-                self.list(link);
+                self.register.note_unread(link);
                 is_sent
             }
             LineWay::Direct(direct) => {
@@ -338,7 +272,7 @@ impl Lines {
                     return false;
                 }
                 direct.queue(message);
-                self.note_unflushed(link);
+                self.register.note_unflushed(link);
                 true
             }
         }
@@ -347,30 +281,26 @@ impl Lines {
     /// Writes what was queued, as far as there is room.
     pub fn flush(&mut self) {
         let mut again = Vec::new();
-        for link in std::mem::take(&mut self.unflushed) {
-            let Some(line) = self.lines.get_mut(&link) else {
-                continue;
-            };
-            line.is_unflushed = false;
-            let LineWay::Direct(direct) = &mut line.way else {
+        for link in self.register.take_unflushed() {
+            let Some(direct) = self.register.begin_flush(link) else {
                 continue;
             };
             match direct.flush(&self.shared.epoll) {
                 Written::All => {}
-                Written::Blocked => self.watch(link),
+                Written::Blocked => self.register.watch(link),
                 Written::Part => again.push(link),
                 // What the peer said before it broke the connection can still be read.
-                Written::Broken => self.list(link),
+                Written::Broken => self.register.note_unread(link),
             }
         }
         for link in again {
-            self.note_unflushed(link);
+            self.register.note_unflushed(link);
         }
     }
 
     /// Lets a line that has ended go.
     pub fn forget(&mut self, link: LinkId) {
-        self.lines.remove(&link);
+        self.register.remove(link);
     }
 
     /// What the splice says, for whoever uses the lines. `None`: it does not concern them.
@@ -383,10 +313,10 @@ impl Lines {
             }
             SpliceEvent::Gone { link, reason } => {
                 // A direct one was closed from here: nobody waits for its answers.
-                if let Some(line) = self.lines.get(&link)
+                if let Some(line) = self.register.line(link)
                     && !matches!(line.way, LineWay::Dealer(_))
                 {
-                    self.lines.remove(&link);
+                    self.register.remove(link);
                 }
                 Some(LineEvent::Gone(link, reason))
             }
@@ -396,7 +326,7 @@ impl Lines {
     /// Makes a connection that is through the handshake the line that was awaited. `false`: nobody
     /// awaits it any more, or it can't be used.
     fn take_over(&mut self, link: LinkId, connection: Connection) -> bool {
-        let Some(line) = self.lines.get_mut(&link) else {
+        let Some(line) = self.register.line(link) else {
             return false;
         };
         let limits = self.splice.limits();
@@ -410,72 +340,46 @@ impl Lines {
             }
         }
         if answers_pings {
-            self.pulse.ping(link, self.now);
+            self.register.pulse.ping(link, self.now);
         }
-        self.list(link);
+        self.register.note_unread(link);
         true
     }
 
     /// A direct line has ended by itself.
     fn end(&mut self, link: LinkId, reason: GoneReason) {
-        self.lines.remove(&link);
+        self.register.remove(link);
         self.splice.release(link);
         self.news.push_back(LineEvent::Gone(link, reason));
     }
 
-    fn note_unflushed(&mut self, link: LinkId) {
-        if let Some(line) = self.lines.get_mut(&link)
-            && !line.is_unflushed
-        {
-            line.is_unflushed = true;
-            self.unflushed.push(link);
-        }
-    }
-
-    fn watch(&mut self, link: LinkId) {
-        if let Some(line) = self.lines.get_mut(&link)
-            && line.answers_pings
-            && !line.is_watched
-        {
-            line.is_watched = true;
-            self.pulse.watch(link);
-        }
-    }
-
     /// A moment of the loop's own time.
     fn tick(&mut self) {
-        let watched = self.pulse.beat();
-        let tick = self.pulse.tick();
+        let watched = self.register.beat();
+        let tick = self.register.pulse.tick();
         for link in watched {
-            let Some(line) = self.lines.get_mut(&link) else {
+            let Some(line) = self.register.line(link) else {
                 continue;
             };
-            line.is_watched = false;
-            let LineWay::Direct(direct) = &mut line.way else {
+            let is_unread = line.is_unread();
+            let Some(direct) = line.direct() else {
                 continue;
             };
-            match direct.judge(!line.is_listed, tick) {
-                Ok(true) => self.watch(link),
+            match direct.judge(!is_unread, tick) {
+                Ok(true) => self.register.watch(link),
                 Ok(false) => {}
                 Err(reason) => self.end(link, reason),
             }
         }
-        while let Some(link) = self.pulse.next_ping() {
-            if let Some(direct) = self.direct(link) {
+        while let Some(link) = self.register.pulse.next_ping() {
+            if let Some(direct) = self.register.direct(link) {
                 direct.ping(tick);
-                self.pulse.ping(link, self.now);
-                self.note_unflushed(link);
-                self.watch(link);
+                self.register.pulse.ping(link, self.now);
+                self.register.note_unflushed(link);
+                self.register.watch(link);
             }
         }
-        self.pulse.rest(self.now);
-    }
-
-    fn direct(&mut self, link: LinkId) -> Option<&mut Direct> {
-        match &mut self.lines.get_mut(&link)?.way {
-            LineWay::Direct(direct) => Some(direct),
-            LineWay::Dealer(_) | LineWay::Awaited => None,
-        }
+        self.register.pulse.rest(self.now);
     }
 }
 

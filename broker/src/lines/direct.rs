@@ -1,6 +1,6 @@
 //! A line without libzmq: the loop reads and writes the connection itself.
 
-use super::{Body, Outgoing, Received, Shared};
+use super::{Body, Outgoing, Received};
 use crate::epoll::{Change, Epoll, Interest};
 use crate::splice::silence::Silence;
 use crate::splice::wire::Wire;
@@ -324,6 +324,12 @@ impl Direct {
         self.is_source_closed = true;
         Written::Broken
     }
+}
+
+/// What all direct lines share.
+pub(super) struct Shared {
+    pub epoll: Epoll,
+    pub buffers: Vec<Box<[u8]>>,
 }
 
 impl Shared {
