@@ -3,19 +3,16 @@
 //! The data link is the slot's own; orders and reports go over pipes. How the process ends is seen
 //! here and told on the control link, since nobody else can know.
 
+mod running;
+
 use crate::backoff::{Backoff, Rest};
-use crate::child::{Child, Output, own_program, set_nonblocking};
-use crate::log_file;
-use crate::memory::{KillCount, MemoryWatch};
+use crate::memory::KillCount;
 use crate::slot::{LinkOrder, Phase};
-use crate::slot_orders::{Order, Report, SlotProgram};
-use muster_proto::socket::{Interest, PollItem};
+use crate::slot_orders::{Order, SlotProgram};
+use muster_proto::socket::PollItem;
 use muster_proto::worker::{Recalled, SlotCall, SlotLost};
-use std::collections::VecDeque;
+use running::Running;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a cancelled function may take to notice before its process is ended.
@@ -52,27 +49,6 @@ pub(crate) struct SlotProcess {
 enum State {
     Up(Box<Running>),
     Down { until: Instant },
-}
-
-struct Running {
-    child: Child,
-    started: Instant,
-    orders: Option<OwnedFd>,
-    unwritten: VecDeque<u8>,
-    reports: Option<OwnedFd>,
-    report_line: Vec<u8>,
-    stderr: Option<OwnedFd>,
-    output: Output,
-    /// Recalls that are not answered yet.
-    recalls: Vec<SlotCall>,
-    /// Cancelled calls of which it has not said that they ended, and when it must have.
-    cancels: Vec<(u32, Instant)>,
-    /// It was killed because a cancelled call did not end.
-    is_stuck: bool,
-    has_answered: bool,
-    memory: MemoryWatch,
-    /// Why it was killed, if it had too much memory.
-    over_memory: Option<String>,
 }
 
 impl SlotProcess {
@@ -135,16 +111,14 @@ impl SlotProcess {
     /// Asks for a call back; the answer comes as [`ProcessEvent::Recalled`].
     pub fn recall(&mut self, call: SlotCall) {
         if let Some(running) = self.running() {
-            running.recalls.push(call);
-            running.order(&Order::Recall(call.seq));
+            running.recall(call);
         }
     }
 
     /// Cancels a call.
     pub fn cancel(&mut self, seq: u32) {
         if let Some(running) = self.running() {
-            running.cancels.push((seq, Instant::now() + CANCEL_GRACE));
-            running.order(&Order::Cancel(seq));
+            running.cancel(seq);
         }
     }
 
@@ -181,13 +155,7 @@ impl SlotProcess {
     /// When something is to be done: a successor is due, or a cancelled call must have ended.
     pub fn due(&self) -> Option<Instant> {
         match &self.state {
-            State::Up(running) => {
-                let cancel_due = running.cancels.first().map(|&(_, due)| due);
-                [cancel_due, running.memory.due()]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            }
+            State::Up(running) => running.due(),
             State::Down { until } => Some(*until),
         }
     }
@@ -198,21 +166,7 @@ impl SlotProcess {
             State::Up(running) => Some(running),
             State::Down { .. } => None,
         };
-        running.into_iter().flat_map(|running| {
-            let read = |pipe| PollItem::fd(pipe, Interest::Read);
-            let orders = running
-                .orders
-                .as_ref()
-                .filter(|_| !running.unwritten.is_empty());
-            [
-                Some(PollItem::fd(&running.child, Interest::Read)),
-                running.reports.as_ref().map(read),
-                running.stderr.as_ref().map(read),
-                orders.map(|pipe| PollItem::fd(pipe, Interest::Write)),
-            ]
-            .into_iter()
-            .flatten()
-        })
+        running.into_iter().flat_map(|running| running.poll_items())
     }
 
     /// Looks at what happened, and starts a successor that is due.
@@ -292,135 +246,6 @@ impl SlotProcess {
     pub fn bury(&mut self) {
         if let Some(mut running) = self.remains.take() {
             running.bury();
-        }
-    }
-}
-
-impl Running {
-    fn start(label: &str, memory_bytes_max: Option<u64>) -> io::Result<Self> {
-        let mut command = Command::new(own_program());
-        command.arg0("muster-worker").args(["slot", label]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = Child::spawn(&mut command)?;
-        let (orders, reports, stderr) = child.pipes();
-        for pipe in [&orders, &reports, &stderr].into_iter().flatten() {
-            set_nonblocking(pipe)?;
-        }
-        Ok(Running {
-            child,
-            started: Instant::now(),
-            orders,
-            unwritten: VecDeque::new(),
-            reports,
-            report_line: Vec::new(),
-            stderr,
-            output: Output::default(),
-            recalls: Vec::new(),
-            cancels: Vec::new(),
-            is_stuck: false,
-            has_answered: false,
-            memory: MemoryWatch::always(memory_bytes_max),
-            over_memory: None,
-        })
-    }
-
-    fn bury(&mut self) {
-        let pid = self.child.pid();
-        self.child.end_descendants();
-        // Its own children had marks of its making.
-        crate::descendants::end_of_process(pid);
-    }
-
-    fn order(&mut self, order: &Order) {
-        let line = serde_json::to_vec(order).expect("orders have string keys only");
-        self.unwritten.extend(line);
-        self.unwritten.push_back(b'\n');
-        self.write();
-    }
-
-    fn write(&mut self) {
-        let Some(orders) = &self.orders else { return };
-        while !self.unwritten.is_empty() {
-            match rustix::io::write(orders, self.unwritten.as_slices().0) {
-                Ok(count) => drop(self.unwritten.drain(..count)),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(_) => {
-                    // It is ending, which its descriptor tells.
-                    self.unwritten.clear();
-                    self.orders = None;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn read_reports(&mut self, label: &str, events: &mut Vec<ProcessEvent>) {
-        let mut buffer = [0; 4096];
-        while let Some(reports) = &self.reports {
-            match rustix::io::read(reports, &mut buffer) {
-                Ok(0) => self.reports = None,
-                Ok(count) => self.report_line.extend_from_slice(&buffer[..count]),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
-            }
-        }
-        while let Some(end) = self.report_line.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.report_line.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
-                Ok(report) => self.heed(report, events),
-                Err(error) => log::error!("slot={label}: an unreadable report: {error}"),
-            }
-        }
-    }
-
-    fn heed(&mut self, report: Report, events: &mut Vec<ProcessEvent>) {
-        match report {
-            Report::Recalled(seq, given_back) => {
-                // Answers come in the order of the questions.
-                if let Some(at) = self.recalls.iter().position(|call| call.seq == seq) {
-                    let call = self.recalls.remove(at);
-                    events.push(ProcessEvent::Recalled(Recalled { call, given_back }));
-                }
-            }
-            Report::Reloaded(is_done) => events.push(ProcessEvent::Reloaded(is_done)),
-            Report::Ended(seq) => self.cancels.retain(|&(cancelled, _)| cancelled != seq),
-            Report::Answered => self.has_answered = true,
-        }
-    }
-
-    /// Ends the process when a cancelled call has not ended in time: its function looks at no flag,
-    /// or the process is stopped.
-    fn end_if_stuck(&mut self) {
-        if self
-            .cancels
-            .first()
-            .is_some_and(|&(_, due)| due <= Instant::now())
-        {
-            self.cancels.clear();
-            self.is_stuck = true;
-            self.child.kill();
-        }
-    }
-
-    fn end_if_large(&mut self, label: &str) {
-        let pid = self.child.pid();
-        if let Some(reason) = self.memory.look(pid, true) {
-            log::warn!("slot={label} pid={pid}: {reason}");
-            self.over_memory = Some(reason);
-            self.child.kill();
-        }
-    }
-
-    /// The process writes its log there, finished lines: they pass through as they are.
-    fn read_output(&mut self) {
-        if let Some(stderr) = &self.stderr
-            && !self.output.read(stderr, log_file::pass)
-        {
-            self.stderr = None;
         }
     }
 }
