@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -125,6 +126,27 @@ class Cluster:
             call = {"jsonrpc": "2.0", "method": method, "params": params or [], "id": 1}
             client.send_json(call | members)
             return client.recv_json()
+
+    def waits(self, frontend: str, clients: int, count: int) -> list[tuple[float, bytes]]:
+        """How long each of so many requests waited, and who answered. The clients share them, so that
+        one that is kept waiting has fewer."""
+        found: list[tuple[float, bytes]] = []
+        left = iter(range(count))
+
+        def ask() -> None:
+            with self.client(frontend) as client:
+                for _ in left:
+                    start = time.monotonic()
+                    client.send(b"Hello")
+                    answer = client.recv()
+                    found.append((time.monotonic() - start, answer))
+
+        threads = [threading.Thread(target=ask) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
 
     def bound(self, who: str) -> str:
         """The TCP address of a door, as the broker's log has it: `clients` or `stock workers`."""
