@@ -9,21 +9,22 @@ use serde_json::Value;
 /// Prints the broker's status or its addresses.
 pub fn run(common: &Common, args: &StatusArgs, out: &mut Output) -> CommandResult {
     let client = connect(common)?;
-    let method = if args.endpoints {
-        "broker.endpoints"
-    } else {
-        "broker.status"
-    };
     if out.json {
+        let method = if args.endpoints {
+            "broker.endpoints"
+        } else {
+            "broker.status"
+        };
         out.line(client.call(method, &())?.text())?;
         return Ok(Exit::Done);
     }
-    let status = ask(&client, method, &())?;
+    let status = ask(&client, "broker.status", &())?;
+    let over_tcp = &status["tcp_endpoints"];
     if args.endpoints {
+        let here = ask(&client, "broker.endpoints", &())?;
         for door in ["frontend", "backend", "workers", "events"] {
-            if let Some(endpoint) = status[door].as_str() {
-                out.line(&format!("{door:<9} {}", clean(endpoint)))?;
-            }
+            let ways = ways(here[door].as_str(), over_tcp[door].as_str());
+            out.line(&format!("{door:<9} {}", ways.join("  ")))?;
         }
         return Ok(Exit::Done);
     }
@@ -41,7 +42,8 @@ pub fn run(common: &Common, args: &StatusArgs, out: &mut Output) -> CommandResul
         status["pid"],
         duration_text(status["uptime_s"].as_f64().unwrap_or(0.0)),
     ))?;
-    out.line(&format!("address   {}", clean(client.endpoint())))?;
+    let ways = ways(Some(client.endpoint()), over_tcp["frontend"].as_str());
+    out.line(&format!("address   {}", ways.join("  ")))?;
     out.line(&format!(
         "workers   {}",
         counts(&status["workers"], &["managed", "lanes"])
@@ -76,6 +78,12 @@ pub fn run(common: &Common, args: &StatusArgs, out: &mut Output) -> CommandResul
     Ok(Exit::Done)
 }
 
+/// The addresses of a door, the one that serves here first.
+fn ways(here: Option<&str>, over_tcp: Option<&str>) -> Vec<String> {
+    let other = over_tcp.filter(|&endpoint| here != Some(endpoint));
+    here.into_iter().chain(other).map(clean).collect()
+}
+
 fn counts(object: &Value, names: &[&str]) -> String {
     let number = |name: &str| object[name].as_u64().unwrap_or(0);
     let texts = names.iter().map(|name| format!("{} {name}", number(name)));
@@ -99,6 +107,17 @@ fn non_zero(object: &Value, names: &[&str]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_door_has_the_address_that_serves_here_and_the_one_for_others() {
+        assert_eq!(ways(Some("ipc://a"), None), ["ipc://a"]);
+        assert_eq!(
+            ways(Some("ipc://a"), Some("tcp://b:1")),
+            ["ipc://a", "tcp://b:1"]
+        );
+        assert_eq!(ways(Some("tcp://b:1"), Some("tcp://b:1")), ["tcp://b:1"]);
+        assert!(ways(None, None).is_empty());
+    }
 
     #[test]
     fn zeros_are_left_out_where_they_say_nothing() {
