@@ -110,6 +110,10 @@ class Shipment:
         self._pool = pool
         self._packed = packed
 
+    def is_of(self, pool: ClusterPool, packed: Packed) -> bool:
+        """Whether this is that function of that pool."""
+        return self._pool is pool and self._packed is packed
+
     def submit(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], on_item: Callable[[Any, int], None] | None = None
     ) -> Future[Any]:
@@ -145,7 +149,7 @@ class Shipment:
     def post(
         self,
         id: int,
-        arguments: list[Any],
+        arguments: Sequence[Any],
         each: str | None,
         is_defined: bool,
         sink: Callable[..., None],
@@ -161,7 +165,7 @@ class Shipment:
             # What nearly all single calls are: as text, and without an encoder.
             head = b'{"function":"%b","arguments":"%b"}'
             text = head % (packed.hash.encode(), base64.b64encode(arguments[0]))
-            self._pool.post(link, id, shipped.METHOD, text, [], sink)
+            self._pool.post(link, id, shipped.METHOD, text, wire.NO_FRAMES, sink)
             return len(text)
         params: dict[str, Any] = {"function": packed.hash, "arguments": arguments}
         if each is not None:
@@ -182,14 +186,14 @@ class Shipment:
 class ShippedFuture(Future[Any]):
     """The future of a shipped function's call."""
 
-    arguments: list[Any]
+    arguments: Sequence[Any]
     listener: Listener | None = None
 
     def __init__(self, shipment: Shipment, *rest: Any) -> None:
         super().__init__(*rest)
         self._shipment = shipment
 
-    def deliver(self, body: bytes, frames: list[wire.Buffer], error: BaseException | None) -> None:
+    def deliver(self, body: bytes, frames: Sequence[wire.Buffer], error: BaseException | None) -> None:
         try:
             if error is not None:
                 raise error
@@ -236,7 +240,7 @@ class ShippedChunks:
         link = shipment._pool.link
         id = next(link.ids)
 
-        def judge(body: bytes, frames: list[wire.Buffer], error: BaseException | None) -> None:
+        def judge(body: bytes, frames: Sequence[wire.Buffer], error: BaseException | None) -> None:
             if error is None and body.startswith(b'{"jsonrpc":"2.0","result":{"missing"'):
                 # The id stays for the map, which knows the chunk by it; cancelling misses this one.
                 shipment.post(next(link.ids), arguments, each, True, sink, attempts_max=attempts_max)
@@ -246,14 +250,14 @@ class ShippedChunks:
         is_new = shipment.is_new()
         return id, shipment.post(id, arguments, each, is_new, judge, attempts_max=attempts_max)
 
-    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
+    def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         answer = _read_answer(body, frames)
         results, failures = pickle.loads(answer[0], buffers=answer[1:])
         restored = {at: restore_pickled(from_object(error)) for at, error in failures.items()}
         return results, restored  # type: ignore[return-value]
 
 
-def _read_answer(body: bytes, frames: list[wire.Buffer]) -> Any:
+def _read_answer(body: bytes, frames: Sequence[wire.Buffer]) -> Any:
     """The attachments of an answer, not copied; a small one's text; or the object that says that a function
     is missing."""
     try:
@@ -273,7 +277,7 @@ def _read_item(value: Any, frames: Sequence[wire.Buffer]) -> Any:
     return pickle.loads(head, buffers=buffers)
 
 
-def _frames_in_order(body: bytes, frames: list[wire.Buffer]) -> list[memoryview]:
+def _frames_in_order(body: bytes, frames: Sequence[wire.Buffer]) -> list[memoryview]:
     # The result is `[{"$frame": 0}, {"$frame": 1}, …]`; those off the shelf come after the others.
     views = [wire.view(frame) for frame in frames]
     return views if len(views) < 2 else [views[int(at)] for at in _FRAME.findall(body)]
@@ -311,9 +315,10 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
     return sum(map(_names, inner), code.co_names) if inner else code.co_names
 
 
-def _dump_arguments(value: Any) -> list[Any]:
+def _dump_arguments(value: Any) -> tuple[Any, ...]:
     try:
-        return shipped.dump(value)
+        # Of a tuple of bytes the garbage collector takes no notice.
+        return tuple(shipped.dump(value))
     except TypeError as error:
         raise NotPicklable(str(error)) from error
 

@@ -1,11 +1,11 @@
-"""The client's socket: a DEALER with its monitor, connected to one frontend.
+"""The client's socket: a DEALER of libzmq with its monitor, connected to one frontend.
 
 A lost link is dropped and opened anew, so that no half-sent message and no old address survives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -62,6 +62,7 @@ class Door:
         self._monitor = self._socket.get_monitor_socket(_WATCHED)
         self._poller = zmq.Poller()
         self._wake: int | None = None
+        self._is_full = False
         try:
             self._socket.connect(address.frontend)
         except zmq.ZMQError:
@@ -85,13 +86,15 @@ class Door:
             if name is not None:
                 yield name
 
-    def send(self, body: bytes, frames: list[Buffer]) -> bool:
+    def send(self, body: bytes, frames: Sequence[Buffer]) -> bool:
         """Sends one message; False: there is no room now."""
         socket = self._socket
         try:
             socket.send(b"", _NOW_AND_MORE)
         except zmq.Again:
+            self._is_full = True
             return False
+        self._is_full = False
         if not frames:
             socket.send(body, 0, len(body) < COPY_BYTES_MAX)
             return True
@@ -119,13 +122,17 @@ class Door:
             frames.append(socket.recv(copy=False))
         return body, frames
 
-    def wait(self, wake: int, is_full: bool, seconds: float) -> None:
-        """Waits for a message, an event, a wake or, if asked, room to send."""
+    def flush(self) -> None:
+        """libzmq sends by itself."""
+
+    def wait(self, wake: int, seconds: float) -> bool:
+        """Waits for a message, an event, a wake or, when there was none, room to send; whether it was woken."""
         poller = self._poller
         if self._wake is None:
             self._wake = wake
             poller.register(wake, zmq.POLLIN)
             poller.register(self._monitor, zmq.POLLIN)
-        poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if is_full else zmq.POLLIN)
+        poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if self._is_full else zmq.POLLIN)
         # Rounded up, so that a timer is never polled for in vain.
-        poller.poll(int(seconds * 1000) + 1)
+        ready = poller.poll(int(seconds * 1000) + 1)
+        return any(source == wake for source, _ in ready)

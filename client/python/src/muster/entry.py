@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .streaming import Listener
@@ -14,7 +14,7 @@ from .wire import Buffer
 
 #: Receives an answer (body and attachments), or an exception when there will be none. It is called
 #: on the link's thread and must not block.
-Sink = Callable[[bytes, list[Buffer], "BaseException | None"], None]
+Sink = Callable[[bytes, Sequence[Buffer], "BaseException | None"], None]
 
 _LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
 
@@ -29,7 +29,7 @@ class Entry:
         id: int,
         method: str,
         body: bytes,
-        frames: list[Buffer],
+        frames: Sequence[Buffer],
         sink: Sink,
         is_once: bool = False,
         listener: Listener | None = None,
@@ -43,7 +43,7 @@ class Entry:
         self.is_sent = False
         self.listener = listener
 
-    def deliver(self, body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+    def deliver(self, body: bytes, frames: Sequence[Buffer], error: BaseException | None) -> None:
         """Gives the answer to the sink. A user's callback that fails does not end everybody's link."""
         try:
             lost = self.listener.lost if self.listener is not None else None
@@ -51,7 +51,7 @@ class Entry:
         except Exception:
             _report()
 
-    def tell(self, kind: str, params: dict[str, Any], frames: list[Buffer], size: int) -> None:
+    def tell(self, kind: str, params: dict[str, Any], frames: Sequence[Buffer], size: int) -> None:
         """Gives a notification to the listener, whose callbacks may fail likewise."""
         try:
             if self.listener is not None:
@@ -64,7 +64,7 @@ def _report() -> None:
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
-def nobody(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+def nobody(body: bytes, frames: Sequence[Buffer], error: BaseException | None) -> None:
     """The sink of what interests nobody."""
 
 

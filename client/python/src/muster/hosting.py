@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,9 @@ TRACEBACK_CHARS_MAX = 64 << 10
 
 
 #: Takes a stream item: its kind, its value as JSON, its attachments.
-Tell = Callable[[int, bytes, list[Any]], None]
+Tell = Callable[[int, bytes, Sequence[Any]], None]
 #: Makes JSON and attachments of a result.
-Carry = Callable[[Any], "tuple[bytes, list[Any]]"]
+Carry = Callable[[Any], "tuple[bytes, Sequence[Any]]"]
 
 
 class ItemTimeout(BaseException):
@@ -40,7 +40,7 @@ class Answer:
     """What a call came to. `body` is a result or an error object as JSON."""
 
     body: bytes
-    frames: list[Any]
+    frames: Sequence[Any]
     is_error: bool
     items: int
     service_us: int
@@ -176,7 +176,7 @@ class Functions:
         timeout_ms: int,
         carry: Carry,
         packs: bool,
-    ) -> tuple[bytes, list[Any]]:
+    ) -> tuple[bytes, Sequence[Any]]:
         results: list[Any] = []
         failures: dict[int, Any] = {}
         feed = iter(items)
@@ -202,7 +202,7 @@ class Functions:
 
     def _encode_chunk(
         self, results: list[Any], failures: dict[int, Any], carry: Carry
-    ) -> tuple[bytes, list[Any]]:
+    ) -> tuple[bytes, Sequence[Any]]:
         parts: list[Any] = []
         for at, result in enumerate(results):
             failure = failures.get(at)
@@ -270,7 +270,7 @@ class Functions:
 
 def _carry(
     result: Any, takes_frames: bool, share: wire.Share | None = None
-) -> tuple[bytes, list[Any]]:
+) -> tuple[bytes, Sequence[Any]]:
     """A result as JSON and frames. Raises `TypeError` naming one that cannot be carried."""
     try:
         return wire.encode(result, takes_frames, share)

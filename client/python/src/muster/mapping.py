@@ -12,7 +12,7 @@ import math
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,7 +56,7 @@ class Chunks(Protocol):
         """Sends a call for the items; its id and its size in bytes."""
         ...
 
-    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
+    def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         """Reads the answer for so many items. Raises when the call as a whole failed."""
         ...
 
@@ -82,7 +82,7 @@ class NamedChunks:
         )
         return id, len(params) + sum(memoryview(frame).nbytes for frame in frames)
 
-    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
+    def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         return wire.read_chunk(body, frames, self.method, count)
 
 
@@ -106,7 +106,7 @@ class NamedCalls:
         self._pool.post(link, id, self.method, params, frames, sink)
         return id, len(params)
 
-    def read(self, body: bytes, frames: list[Any], count: int) -> Outcome:
+    def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         return [wire.read_answer(body, frames, self.method)], {}
 
 
@@ -149,7 +149,7 @@ class Work:
         self._again: deque[_Chunk] = deque()
         self._under_way: dict[int, _Chunk] = {}
         # None: it was cancelled.
-        self._answers: queue.SimpleQueue[tuple[_Chunk, bytes, list[Any], BaseException | None] | None]
+        self._answers: queue.SimpleQueue[tuple[_Chunk, bytes, Sequence[Any], BaseException | None] | None]
         self._answers = queue.SimpleQueue()
         self._slots, self._slots_at = self._ask_slots(), time.monotonic()
         self._bar = _bar(self._total) if progress else None
@@ -234,7 +234,7 @@ class Work:
     def _send(self, chunk: _Chunk) -> None:
         answers = self._answers
 
-        def sink(body: bytes, frames: list[Any], error: BaseException | None) -> None:
+        def sink(body: bytes, frames: Sequence[Any], error: BaseException | None) -> None:
             answers.put((chunk, body, frames, error))
 
         chunk.sent = time.monotonic()
@@ -261,7 +261,7 @@ class Work:
         self._size = max(1, min(self._size, middle))
 
     def _judge(
-        self, chunk: _Chunk, body: bytes, frames: list[Any], error: BaseException | None
+        self, chunk: _Chunk, body: bytes, frames: Sequence[Any], error: BaseException | None
     ) -> Outcome | None:
         """The chunk's outcome; None: it was cut in two and sent again."""
         count = len(chunk.items)

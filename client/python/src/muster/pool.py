@@ -44,6 +44,7 @@ class ClusterPool(Maps):
         self._connect_timeout = connect_timeout
         self._options = Options()
         self._heads: dict[str, bytes] = {}
+        self._shipment: Shipment | None = None
         self._shared = _Shared(Link(target))
         try:
             self._shared.link.wait_ready(connect_timeout)
@@ -90,6 +91,10 @@ class ClusterPool(Maps):
         """Makes a call with its parameters as they go over the wire: by position or by name."""
         link = self.link
         future: Future[Any] = Future(link, next(link.ids), method, read)
+        plain = wire.encode_plain(params)
+        if plain is not None:
+            self.post(link, future.id, method, plain, wire.NO_FRAMES, future.deliver, listener=listener)
+            return future
         loan = self.lend(method)
         text, frames = wire.encode(params, share=loan.share if loan is not None else None)
         if loan is not None and loan.names:
@@ -132,7 +137,7 @@ class ClusterPool(Maps):
         id: int,
         method: str,
         params: bytes,
-        frames: list[wire.Buffer],
+        frames: Sequence[wire.Buffer],
         sink: Callable[..., None],
         extra: str = "",
         listener: Listener | None = None,
@@ -212,7 +217,12 @@ class ClusterPool(Maps):
 
     def shipment(self, function: Callable[..., Any]) -> Shipment:
         """The function made ready to be sent."""
-        return Shipment(self, self._shared.library.pack(function))
+        packed = self._shared.library.pack(function)
+        last = self._shipment
+        if last is None or not last.is_of(self, packed):
+            # Kept, for many calls of one function follow each other.
+            last = self._shipment = Shipment(self, packed)
+        return last
 
     def options(
         self,

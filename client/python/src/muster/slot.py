@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -224,7 +225,7 @@ class Slot:
         """Sends what the call streams; waits while the link has no room for it."""
         counts = [0, 0, 0]
 
-        def tell(kind: int, value: bytes, frames: list[Any]) -> None:
+        def tell(kind: int, value: bytes, frames: Sequence[Any]) -> None:
             counts[kind - 1] += 1
             item = records.pack_stream_item(call.dispatch, counts[kind - 1], kind, value)
             self._data.send_multipart([Command.STREAM.frame, item, *frames], copy=False)

@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -29,12 +29,13 @@ from .door import Door
 from .entry import Entry, find_id, read_result
 from .errors import BrokerLost, Closed, MusterError, NoBroker, UnknownOutcome, from_object
 from .ledger import Ledger
+from .local_door import LocalDoor, is_local
 from .repeats import Repeats
 from .streaming import PREFIX, read_note
 from .wire import Buffer
 
 #: Messages received or sent before the thread looks at its other work.
-BURST = 256
+BURST = 1024
 #: How long an opened connection may take until the broker has told who it is.
 OPENING = 2.0
 #: The pause before the broker is looked for again.
@@ -72,7 +73,7 @@ class Transport:
         self._reason: BaseException | None = None
         self._bell = Bell()
         self._context = zmq.Context()
-        self._door: Door | None = None
+        self._door: Door | LocalDoor | None = None
         self._is_ready = False
         now = time.monotonic()
         self._due = now
@@ -136,7 +137,7 @@ class Transport:
                 entry.sink(b"", [], Closed("the pool was closed before the answer came"))
             self._bell.close()
 
-    def _part(self, door: Door) -> bool:
+    def _part(self, door: Door | LocalDoor) -> bool:
         """Sends what was cancelled or notified last; whether there was any."""
         while self.commands:
             self.commands.popleft()()
@@ -158,6 +159,8 @@ class Transport:
                 received = self._receive(door)
                 is_full = self._send(door) if self._is_ready else False
         self._keep_time()
+        if self._door is not None:
+            self._door.flush()
         if received < BURST:
             self._sleep(is_full)
 
@@ -169,11 +172,12 @@ class Transport:
             return
         wait = max(0.0, self._next_time() - time.monotonic())
         if self._door is not None:
-            self._door.wait(self._bell.fd, is_full, wait)
+            is_woken = self._door.wait(self._bell.fd, wait)
         else:
-            select.select([self._bell.fd], [], [], min(wait, RETRY))
+            is_woken = bool(select.select([self._bell.fd], [], [], min(wait, RETRY))[0])
         self.is_asleep = False
-        self._bell.hush()
+        if is_woken:
+            self._bell.hush()
 
     def _next_time(self) -> float:
         times = [time.monotonic() + 60]
@@ -190,7 +194,7 @@ class Transport:
             times.append(self._asking[1])
         return min(times)
 
-    def _receive(self, door: Door) -> int:
+    def _receive(self, door: Door | LocalDoor) -> int:
         close = self.ledger.close
         for received in range(BURST):
             message = door.receive()
@@ -220,14 +224,14 @@ class Transport:
             lost = {"code": -32008, "message": f"unreadable answer: {error}"}
             return json.dumps({"jsonrpc": "2.0", "error": lost, "id": id}).encode(), []
 
-    def _hear(self, body: bytes, frames: list[Buffer]) -> None:
+    def _hear(self, body: bytes, frames: Sequence[Buffer]) -> None:
         """A notification about a call that runs."""
         kind, params = read_note(body)
         entry = self.ledger.find(params["id"])
         if entry is not None:
             entry.tell(kind, params, frames, len(body) + sum(map(len, frames)))
 
-    def _send(self, door: Door) -> bool:
+    def _send(self, door: Door | LocalDoor) -> bool:
         """Sends what there is; True: the socket has no more room."""
         ledger = self.ledger
         for _ in range(BURST):
@@ -254,7 +258,7 @@ class Transport:
             self._reason = NoBroker(f"the broker at {self._address.frontend} refuses this key")
 
     def _ask(self, method: str, use: Callable[[Any], None]) -> None:
-        def sink(body: bytes, frames: list[Buffer], error: BaseException | None) -> None:
+        def sink(body: bytes, frames: Sequence[Buffer], error: BaseException | None) -> None:
             if error is None:
                 use(read_result(body))
 
@@ -351,7 +355,8 @@ class Transport:
         try:
             self._address = self._target.resolve()
             self.shelf = shelf.beside(self._address.frontend)
-            self._door = Door(self._context, self._address)
+            is_near = is_local(self._address)
+            self._door = LocalDoor(self._address) if is_near else Door(self._context, self._address)
             self._due = now + OPENING
         except (MusterError, zmq.ZMQError, OSError) as error:
             self._reason = error

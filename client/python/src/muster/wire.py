@@ -34,6 +34,8 @@ class HasBuffer(Protocol):
 
 #: What an attachment can be: anything with the buffer protocol, or a received frame.
 Buffer = Any
+#: What nearly all messages have: none of their own, for there are many.
+NO_FRAMES: Sequence[Buffer] = ()
 #: Puts bytes where the reader finds them by a name; None when they are to travel as a frame.
 Share = Callable[[Buffer], "str | None"]
 
@@ -55,22 +57,28 @@ _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 _quick = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse).encode
 
 
+def encode_plain(value: Any) -> bytes | None:
+    """A value as JSON text in UTF-8, if that is all it takes; None: `encode` has to see to it."""
+    try:
+        text = _quick(value)
+        return None if '"$' in text and _has_shape(value) else text.encode()
+    except (_Binary, UnicodeEncodeError):
+        return None
+
+
 def encode(
     value: Any, takes_frames: bool = True, share: Share | None = None
-) -> tuple[bytes, list[Buffer]]:
+) -> tuple[bytes, Sequence[Buffer]]:
     """A value as JSON text in UTF-8, and its attachments; bytes as text if `takes_frames` is False.
     `share` is offered large ones.
 
     Raises `TypeError` naming what JSON cannot hold, `ValueError` for NaN and infinities.
     """
+    plain = encode_plain(value)
+    if plain is not None:
+        return plain, NO_FRAMES
     frames: list[Buffer] = []
-    try:
-        text = _quick(value)
-        is_slow = '"$' in text and _has_shape(value)
-    except _Binary:
-        is_slow = True
-    if is_slow:
-        text = _quick(_lower(value, _Attachments(frames if takes_frames else None, share)))
+    text = _quick(_lower(value, _Attachments(frames if takes_frames else None, share)))
     try:
         return text.encode(), frames
     except UnicodeEncodeError:
@@ -78,7 +86,7 @@ def encode(
         return json.dumps(json.loads(text), separators=(",", ":")).encode(), frames
 
 
-def encode_items(items: list[Any]) -> tuple[bytes, list[Buffer]]:
+def encode_items(items: list[Any]) -> tuple[bytes, Sequence[Buffer]]:
     """Like `encode`, for the items of a chunk, which are often all numbers."""
     packed = packing.pack(items)
     if packed is not None:
