@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import time
+import types
 
 import pytest
 from conftest import ROOT
 
 import muster
-from muster import errors, records, shipped, wire
+from muster import errors, mapping, records, shipped, wire
 from muster.connection import Target
 
 CONNECTION = {
@@ -279,3 +281,63 @@ def test_pyzmq_is_all_it_needs():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "pip install cloudpickle" in done.stdout, done.stderr
+
+
+class Sized:
+    """Chunks that are answered at once, of items of so many bytes, for a pool of one slot."""
+
+    method, items_max, per_slot = "m", 1_000_000, 2
+
+    def __init__(self, item_bytes, known=None):
+        self.item_bytes, self.known, self.sizes = item_bytes, known, []
+        self.link = types.SimpleNamespace(cancel=lambda ids: None)
+
+    def method_of(self, name):
+        return types.SimpleNamespace(slots=1)
+
+    def send(self, items, sink, attempts_max):
+        self.sizes.append(len(items))
+        sink(b"", [], None)
+        return len(self.sizes), len(items) * self.item_bytes
+
+    def read(self, body, frames, count):
+        return [None] * count, {}
+
+    def item_seconds(self, told):
+        return self.known
+
+    def learn(self, item_seconds):
+        self.known = item_seconds
+
+
+def map_sizes(chunks, count):
+    pool = types.SimpleNamespace(method=chunks.method_of, link=chunks.link)
+    assert len(mapping.Work(pool, chunks, range(count), None, False).collect(False)) == count
+    return chunks.sizes
+
+
+def test_the_first_chunk_of_a_known_function_is_small_and_the_next_is_not():
+    unknown = map_sizes(Sized(8), 100_000)
+    assert unknown[:2] == [1, 1]
+    assert map_sizes(Sized(8, known=1e-6), 100_000)[:2] == [mapping.FIRST_ITEMS, 25_000]
+    assert map_sizes(Sized(8, known=1.0), 10)[:2] == [1, 1]
+
+
+def test_a_chunk_of_large_items_holds_what_a_message_should():
+    sizes = map_sizes(Sized(100_000, known=1e-6), 10_000)
+    assert sizes[0] == mapping.FIRST_ITEMS and max(sizes[1:]) == mapping.CHUNK_BYTES // 100_000
+
+
+def test_a_small_chunk_does_not_make_the_next_ones_small():
+    chunks = Sized(8, known=1e-6)
+    work = mapping.Work(
+        types.SimpleNamespace(method=chunks.method_of, link=chunks.link), chunks, range(1_000_000), None, False
+    )
+    size = work._size
+    work._under_way[0] = small = mapping._Chunk(0, [0] * 64)
+    small.sent = time.monotonic() - 0.002
+    work._judge(small, b"", [], None)
+    assert work._size == size == 100_000
+    small.sent = time.monotonic() - 1.0
+    work._judge(small, b"", [], None)
+    assert work._size < 64

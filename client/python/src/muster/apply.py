@@ -6,7 +6,6 @@ only its name. A process that does not know it (it was started since) says so, a
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import pickle
@@ -14,6 +13,7 @@ import re
 import sys
 import threading
 import types
+from binascii import a2b_base64, b2a_base64
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from .streaming import Listener
 
 if TYPE_CHECKING:
     from .mapping import Outcome
-    from .options import Options
+    from .options import Method, Options
     from .pool import ClusterPool
 
 #: The first calls for each slot carry the function: one may go to a process that has it already.
@@ -49,6 +49,8 @@ class Packed:
     setup: Packed | None = None
     #: How many more calls carry the pickle.
     sendings: int = field(default=0, compare=False)
+    #: What an item of its last map took, in seconds.
+    item_seconds: float | None = field(default=None, compare=False)
 
     def definitions(self) -> dict[str, bytes]:
         found = {self.hash: self.content}
@@ -62,7 +64,7 @@ class Library:
         self.setup: Packed | None = None
         self._by_hash: OrderedDict[str, Packed] = OrderedDict()
         self._by_name: dict[tuple[str, str], Packed] = {}
-        self._by_code: dict[int, tuple[types.CodeType, Packed]] = {}
+        self._by_code: dict[int, tuple[types.CodeType, tuple[str, ...], Packed]] = {}
         self._lock = threading.Lock()
 
     def pack(self, function: Callable[..., Any]) -> Packed:
@@ -77,10 +79,10 @@ class Library:
             known = self._by_name.get(reference)
             if known is not None:
                 return known
-        is_closed = _refers_to_nothing(function)
-        if is_closed:
-            code, packed = self._by_code.get(id(function), (None, None))
-            if packed is not None and code is function.__code__:
+        code = _code_alone(function)
+        if code is not None:
+            known_code, names, packed = self._by_code.get(id(code), (None, (), None))
+            if packed is not None and known_code is code and not _looks_up(names, function):
                 return packed
         content = _dumps(function)
         hash = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -92,11 +94,13 @@ class Library:
                     self._by_hash.popitem(last=False)
                     self._by_name.clear()
                     self._by_code.clear()
-            if is_closed:
-                if len(self._by_code) >= FUNCTIONS_MAX:
-                    self._by_code.clear()
-                # Its code is kept, so no other function's code can be taken for it.
-                self._by_code[id(function)] = (function.__code__, packed)
+            if code is not None:
+                names = _names(code)
+                if not _looks_up(names, function):
+                    if len(self._by_code) >= FUNCTIONS_MAX:
+                        self._by_code.clear()
+                    # The code is kept, so no other can be taken for it.
+                    self._by_code[id(code)] = (code, names, packed)
             # What is pickled by reference holds its name.
             if reference is not None and reference[1].encode() in content and len(content) < 500:
                 self._by_name[reference] = packed
@@ -164,7 +168,7 @@ class Shipment:
         if is_small and not (is_defined or each or packed.setup or listener):
             # What nearly all single calls are: as text, and without an encoder.
             head = b'{"function":"%b","arguments":"%b"}'
-            text = head % (packed.hash.encode(), base64.b64encode(arguments[0]))
+            text = head % (packed.hash.encode(), b2a_base64(arguments[0], newline=False))
             self._pool.post(link, id, shipped.METHOD, text, wire.NO_FRAMES, sink)
             return len(text)
         params: dict[str, Any] = {"function": packed.hash, "arguments": arguments}
@@ -183,6 +187,9 @@ class Shipment:
         return sum(memoryview(frame).nbytes for frame in frames)
 
 
+_TEXT_HEAD = b'{"jsonrpc":"2.0","result":"'
+
+
 class ShippedFuture(Future[Any]):
     """The future of a shipped function's call."""
 
@@ -197,13 +204,14 @@ class ShippedFuture(Future[Any]):
         try:
             if error is not None:
                 raise error
-            answer = _read_answer(body, frames)
-            if isinstance(answer, dict):
-                self.post_again()
-                return
-            if isinstance(answer, str):
-                result = pickle.loads(base64.b64decode(answer))
+            if body.startswith(_TEXT_HEAD):
+                # What nearly all answers are; base64 has no escapes.
+                result = pickle.loads(a2b_base64(body[len(_TEXT_HEAD) : body.find(b'"', len(_TEXT_HEAD))]))
             else:
+                answer = _read_answer(body, frames)
+                if isinstance(answer, dict):
+                    self.post_again()
+                    return
                 result = pickle.loads(answer[0], buffers=answer[1:])
         except Exception as failure:
             if not self.must_send_frames(failure):
@@ -256,6 +264,13 @@ class ShippedChunks:
         restored = {at: restore_pickled(from_object(error)) for at, error in failures.items()}
         return results, restored  # type: ignore[return-value]
 
+    def item_seconds(self, told: Method) -> float | None:
+        # What the broker tells is of all functions that were sent.
+        return self._shipment._packed.item_seconds
+
+    def learn(self, item_seconds: float) -> None:
+        self._shipment._packed.item_seconds = item_seconds
+
 
 def _read_answer(body: bytes, frames: Sequence[wire.Buffer]) -> Any:
     """The attachments of an answer, not copied; a small one's text; or the object that says that a function
@@ -299,14 +314,20 @@ def _reference(function: Callable[..., Any]) -> tuple[str, str] | None:
     return (module, name) if getattr(home, name, None) is function else None
 
 
-def _refers_to_nothing(function: Callable[..., Any]) -> bool:
-    """Whether a function is its code alone: no closure, no defaults, no attributes, no globals."""
+def _code_alone(function: Callable[..., Any]) -> types.CodeType | None:
+    """The code of a function that has nothing else: no closure, no defaults, no attributes."""
     if type(function) is not types.FunctionType or function.__closure__ or function.__dict__:
-        return False
-    if function.__defaults__ or function.__kwdefaults__:
-        return False
+        return None
+    return None if function.__defaults__ or function.__kwdefaults__ else function.__code__
+
+
+def _looks_up(names: tuple[str, ...], function: Callable[..., Any]) -> bool:
+    """Whether the function may refer to something of its module."""
     scope = function.__globals__
-    return not any(name in scope for name in _names(function.__code__))
+    for name in names:
+        if name in scope:
+            return True
+    return False
 
 
 def _names(code: types.CodeType) -> tuple[str, ...]:

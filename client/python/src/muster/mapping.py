@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import shipped, wire
+from . import wire
 from .errors import CallError, TooLarge, WorkerLost
 
 if TYPE_CHECKING:
+    from .options import Method
     from .pool import ClusterPool
 
 #: Results in order, and the exceptions of failed items by their place.
@@ -27,13 +28,17 @@ Outcome = tuple[list[Any], dict[int, Exception]]
 
 #: What the protocol allows.
 CHUNK_ITEMS_MAX = 100_000
-#: A chunk's aimed-for length.
+#: A chunk's aimed-for length, in seconds and bytes.
 CHUNK_SECONDS = 0.1
 CHUNK_BYTES = 2 << 20
 #: Chunks under way for each slot.
 CHUNKS_PER_SLOT = 2
 #: Single calls under way for each slot: the broker hands quick ones over ahead.
 CALLS_PER_SLOT = 16
+#: The first chunk of a known function: it shows how large items are.
+FIRST_ITEMS = 64
+#: No item is believed to take less, in seconds.
+ITEM_SECONDS_MIN = 50e-9
 #: A sized input is cut into at least this many chunks for each slot.
 SHARES = 4
 #: How often a chunk is started before it is halved, and a half of one; a single item as often as any call.
@@ -58,6 +63,14 @@ class Chunks(Protocol):
 
     def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         """Reads the answer for so many items. Raises when the call as a whole failed."""
+        ...
+
+    def item_seconds(self, told: Method) -> float | None:
+        """What an item is known to take, before the first has run. `told` is what the broker tells of `method`."""
+        ...
+
+    def learn(self, item_seconds: float) -> None:
+        """Takes in what an item has taken."""
         ...
 
 
@@ -85,6 +98,12 @@ class NamedChunks:
     def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         return wire.read_chunk(body, frames, self.method, count)
 
+    def item_seconds(self, told: Method) -> float | None:
+        return told.service_us / 1e6 if told.service_us is not None else None
+
+    def learn(self, item_seconds: float) -> None:
+        """The broker knows it."""
+
 
 class NamedCalls:
     """One call an item, for methods that take no chunks and for lists of arguments."""
@@ -108,6 +127,12 @@ class NamedCalls:
 
     def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         return [wire.read_answer(body, frames, self.method)], {}
+
+    def item_seconds(self, told: Method) -> None:
+        """Of no use: a call has one item."""
+
+    def learn(self, item_seconds: float) -> None:
+        """Of no use."""
 
 
 class _Chunk:
@@ -144,6 +169,8 @@ class Work:
         self._size = max(1, min(chunksize or 1, chunks.items_max))
         self._taken = 0
         self._bytes_per_item = 0.0
+        # What an item may take, until the first chunk is sent.
+        self._expected: float | None = None
         self._is_exhausted = False
         self._is_cancelled = False
         self._again: deque[_Chunk] = deque()
@@ -246,6 +273,10 @@ class Work:
             self._halve(chunk)
             return
         self._bytes_per_item = size / len(chunk.items)
+        if self._expected is not None:
+            # Now it is known how large they are, too.
+            self._fit(CHUNK_SECONDS / max(self._expected, ITEM_SECONDS_MIN), self._slots)
+            self._expected = None
         self._under_way[chunk.id] = chunk
         if self._is_cancelled:
             # By another thread, which did not see this one.
@@ -291,7 +322,13 @@ class Work:
     def _resize(self, chunk: _Chunk, count: int) -> None:
         """Fits the size to what a chunk took, waiting included, so that it errs to the short side."""
         took = max(time.monotonic() - chunk.sent, 1e-6)
-        self._fit(min(count * CHUNK_SECONDS / took, self._size * 64), self._slots)
+        size = min(count * CHUNK_SECONDS / took, self._size * 64)
+        if size < self._size and count < self._size / 2 and took < CHUNK_SECONDS:
+            # Most of that was the way there and back.
+            size = self._size
+        else:
+            self._chunks.learn(took / count)
+        self._fit(size, self._slots)
 
     def _fit(self, size: float, slots: int) -> None:
         """Sets the size, within what a message may hold and what leaves every slot its share."""
@@ -309,9 +346,10 @@ class Work:
         method = self._pool.method(self._chunks.method)
         if method is None:
             return max(1, int(self._pool.status()["slots"]["total"]))
-        is_known = method.service_us is not None and self._chunks.method != shipped.METHOD
-        if is_known and not self._is_fixed and not self._taken:
-            self._fit(CHUNK_SECONDS / max(method.service_us or 0.0, 0.05) * 1e6, max(1, method.slots))
+        if not self._is_fixed and not self._taken:
+            self._expected = self._chunks.item_seconds(method)
+            if self._expected is not None:
+                self._fit(min(FIRST_ITEMS, CHUNK_SECONDS / max(self._expected, 1e-9)), max(1, method.slots))
         return max(1, method.slots)
 
 

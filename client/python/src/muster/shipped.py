@@ -22,12 +22,12 @@ the pair of the list of results and a dict of failures by place. A small one is 
 
 from __future__ import annotations
 
-import base64
 import inspect
 import os
 import pickle
 import socket
 import traceback
+from binascii import a2b_base64, b2a_base64
 from collections import OrderedDict
 from itertools import starmap
 from typing import Any, Callable  # noqa: UP035
@@ -46,6 +46,9 @@ TEXT_BYTES_MAX = 1 << 10
 #: What a host makes of coroutines and generators.
 settle: Callable[[Any], Any] | None = None
 
+#: Their pickles have no buffers and name no class.
+_PLAIN = frozenset((int, float, bool, str, type(None)))
+
 _functions: OrderedDict[str, Callable[..., Any]] = OrderedDict()
 _set_up: set[str] = set()
 
@@ -59,24 +62,24 @@ def apply(
     stream: bool = False,
 ) -> Any:
     """Run a function that the caller sent."""
-    for name, content in (define or {}).items():
-        if name not in _functions:
-            _functions[name] = pickle.loads(content)
-            if len(_functions) > FUNCTIONS_MAX:
-                _functions.popitem(last=False)
-    for needed in (setup, function):
-        if needed is not None and needed not in _functions and needed not in _set_up:
-            return {"missing": needed}
+    if define is not None:
+        _define(define)
     if setup is not None and setup not in _set_up:
+        if setup not in _functions:
+            return {"missing": setup}
         _functions[setup]()
         _set_up.add(setup)
-    run = _functions[function]
+    run = _functions.get(function)
+    if run is None:
+        return {"missing": function}
     _functions.move_to_end(function)
     is_text = isinstance(arguments, str)
-    parts = [base64.b64decode(arguments)] if isinstance(arguments, str) else arguments
-    # Arrays can be written to, as they can where the function came from.
-    buffers = [bytearray(b) if memoryview(b).readonly else b for b in parts[1:]]
-    given = pickle.loads(parts[0], buffers=buffers)
+    if isinstance(arguments, str):
+        given = pickle.loads(a2b_base64(arguments))
+    else:
+        # Arrays can be written to, as they can where the function came from.
+        buffers = [bytearray(b) if memoryview(b).readonly else b for b in arguments[1:]]
+        given = pickle.loads(arguments[0], buffers=buffers)
     if each is not None:
         return _dump_each(*_apply_each(run, given, each == "arguments"))
     args, kwargs = given
@@ -86,7 +89,7 @@ def apply(
             return _dump_yielded(result)
         answer = dump(result if settle is None else settle(result))
         if is_text and len(answer) == 1 and len(answer[0]) <= TEXT_BYTES_MAX:
-            return base64.b64encode(answer[0]).decode("ascii")
+            return str(b2a_base64(answer[0], newline=False), "ascii")
         return answer
     except Exception as error:
         packed = _pack_error(error)
@@ -97,6 +100,14 @@ def apply(
             except AttributeError:
                 pass
         raise
+
+
+def _define(functions: dict[str, Any]) -> None:
+    for name, content in functions.items():
+        if name not in _functions:
+            _functions[name] = pickle.loads(content)
+            if len(_functions) > FUNCTIONS_MAX:
+                _functions.popitem(last=False)
 
 
 def _dump_yielded(generator: Any) -> Any:
@@ -169,13 +180,15 @@ def _pack_error(error: BaseException) -> str | None:
     try:
         # By value where possible: the exception's class may be one of the caller's `__main__`.
         pickler = _cloudpickle() or pickle
-        return base64.b64encode(pickler.dumps(error)).decode("ascii")
+        return str(b2a_base64(pickler.dumps(error), newline=False), "ascii")
     except Exception:
         return None
 
 
 def dump(value: Any) -> list[Any]:
     """A value as a pickle and its large buffers. Raises `TypeError` naming what cannot be pickled."""
+    if type(value) in _PLAIN:
+        return [pickle.dumps(value, protocol=5)]
     buffers: list[Any] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
