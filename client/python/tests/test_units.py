@@ -341,3 +341,31 @@ def test_a_small_chunk_does_not_make_the_next_ones_small():
     small.sent = time.monotonic() - 1.0
     work._judge(small, b"", [], None)
     assert work._size < 64
+
+
+class Deadly(Sized):
+    """Chunks with an item that ends whatever runs it."""
+
+    def __init__(self, culprit):
+        super().__init__(8, known=1e-6)
+        self.culprit, self.losses = culprit, []
+
+    def send(self, items, sink, attempts_max):
+        self.sizes.append(len(items))
+        lost = None
+        if self.culprit in items:
+            # As often as a chunk, a part of one and a single item are started.
+            self.losses.append(attempts_max or 3)
+            lost = muster.WorkerLost(-32002, "lost", {"attempts": []})
+        sink(b"", [], lost)
+        return len(self.sizes), len(items) * 8
+
+
+def test_an_item_that_ends_its_process_is_found_with_few_losses():
+    chunks = Deadly(61_234)
+    pool = types.SimpleNamespace(method=chunks.method_of, link=chunks.link)
+    outcome = mapping.Work(pool, chunks, range(250_000), None, False).collect(True)
+    assert isinstance(outcome.pop(61_234), muster.WorkerLost)
+    assert len(outcome) == 249_999 and set(outcome) == {None}
+    # 62,500, 3,907, 245, 16 and one item.
+    assert chunks.losses == [2, 1, 1, 1, 3]

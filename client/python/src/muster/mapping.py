@@ -2,8 +2,8 @@
 
 A chunk is one call. Its size follows the time that items are seen to take, so that it is long
 enough to be cheap and short enough to balance and to be run again. A chunk whose worker was lost is
-halved, so an item that kills its worker costs itself alone. Where nothing may run twice, an item is a
-call of its own.
+cut in parts that run side by side, so an item that kills its worker costs itself alone. Where nothing may
+run twice, an item is a call of its own.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ FIRST_ITEMS = 64
 ITEM_SECONDS_MIN = 50e-9
 #: A sized input is cut into at least this many chunks for each slot.
 SHARES = 4
-#: How often a chunk is started before it is halved, and a half of one; a single item as often as any call.
-CHUNK_ATTEMPTS, HALF_ATTEMPTS = 2, 1
+#: Parts of a chunk whose worker was lost: of many only the one with the culprit is lost again, and each loss
+#: costs a process.
+LOST_PARTS = 16
+#: How often a chunk is started before it is cut, and a part of one; a single item as often as any call.
+CHUNK_ATTEMPTS, PART_ATTEMPTS = 2, 1
 #: How long the number of slots is believed, in seconds.
 SLOTS_KEPT = 1.0
 
@@ -136,12 +139,12 @@ class NamedCalls:
 
 
 class _Chunk:
-    __slots__ = ("id", "is_half", "items", "sent", "start")
+    __slots__ = ("id", "is_part", "items", "sent", "start")
 
-    def __init__(self, start: int, items: list[Any], is_half: bool = False) -> None:
+    def __init__(self, start: int, items: list[Any], is_part: bool = False) -> None:
         self.start = start
         self.items = items
-        self.is_half = is_half
+        self.is_part = is_part
         self.id = 0
         self.sent = 0.0
 
@@ -149,7 +152,15 @@ class _Chunk:
     def attempts_max(self) -> int | None:
         if len(self.items) == 1:
             return None
-        return HALF_ATTEMPTS if self.is_half else CHUNK_ATTEMPTS
+        return PART_ATTEMPTS if self.is_part else CHUNK_ATTEMPTS
+
+    def parts(self, count: int) -> list[_Chunk]:
+        """The same items in so many chunks."""
+        size = math.ceil(len(self.items) / count)
+        return [
+            _Chunk(self.start + at, self.items[at : at + size], is_part=True)
+            for at in range(0, len(self.items), size)
+        ]
 
 
 class Work:
@@ -270,7 +281,7 @@ class Work:
         except wire.TooManyFrames:
             if len(chunk.items) == 1:
                 raise
-            self._halve(chunk)
+            self._cut(chunk, 2)
             return
         self._bytes_per_item = size / len(chunk.items)
         if self._expected is not None:
@@ -282,19 +293,16 @@ class Work:
             # By another thread, which did not see this one.
             self._cancel_under_way()
 
-    def _halve(self, chunk: _Chunk) -> None:
-        middle = len(chunk.items) // 2
-        halves = (
-            _Chunk(chunk.start + middle, chunk.items[middle:], is_half=True),
-            _Chunk(chunk.start, chunk.items[:middle], is_half=True),
-        )
-        self._again.extendleft(halves)
-        self._size = max(1, min(self._size, middle))
+    def _cut(self, chunk: _Chunk, count: int) -> None:
+        """Has a chunk run in parts, before all others; those to come are no larger."""
+        parts = chunk.parts(count)
+        self._again.extendleft(reversed(parts))
+        self._size = min(self._size, len(parts[0].items))
 
     def _judge(
         self, chunk: _Chunk, body: bytes, frames: Sequence[Any], error: BaseException | None
     ) -> Outcome | None:
-        """The chunk's outcome; None: it was cut in two and sent again."""
+        """The chunk's outcome; None: it was cut and sent again."""
         count = len(chunk.items)
         try:
             if error is not None:
@@ -302,7 +310,7 @@ class Work:
             outcome = self._chunks.read(body, frames, count)
         except (WorkerLost, TooLarge) as failure:
             if count > 1:
-                self._halve(chunk)
+                self._cut(chunk, LOST_PARTS if isinstance(failure, WorkerLost) else 2)
                 self._refill()
                 return None
             return [None], {0: failure}
