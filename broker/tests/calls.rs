@@ -262,10 +262,7 @@ fn bad_input_gets_its_code_and_the_next_call_works() {
     }
     drop(large);
     let rss_kib = common::wait_for("the broker's memory to come back", || {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", broker.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        let kib = broker.rss_kib();
         (kib < 64 << 10).then_some(kib)
     });
     assert!(rss_kib > 0);

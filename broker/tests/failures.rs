@@ -2,18 +2,12 @@
 
 mod common;
 
-use common::{Broker, FakeWorker, PATIENCE, wait_for};
+use common::{Broker, CALL, FakeWorker, PATIENCE, json_of, wait_for};
 use muster_proto::id::{CallId, DispatchId};
 use muster_proto::socket::Context;
 use muster_proto::worker::{Command, Recalled, SlotCall, SlotLost};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-const CALL: &str = r#"{"jsonrpc":"2.0","method":"m","id":1}"#;
-
-fn json_of(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap()
-}
 
 #[test]
 fn a_call_whose_slot_is_gone_runs_again_elsewhere_and_is_answered_once() {

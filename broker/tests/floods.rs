@@ -4,20 +4,14 @@
 mod common;
 
 use common::honest::HonestWorker;
-use common::{Broker, Client, FakeWorker, PATIENCE, wait_for};
+use common::{Broker, CALL, Client, FakeWorker, PATIENCE, call_counts, wait_for};
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
 use muster_test_support::MemoryGroup;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const CALL: &str = r#"{"jsonrpc":"2.0","method":"m","id":1}"#;
-
 /// What the broker may keep of a flood once it is over.
 const KEPT_KIB_MAX: u64 = 32 << 10;
-
-fn calls(asker: &Client) -> Value {
-    asker.result("broker.status", json!([]))["calls"].clone()
-}
 
 /// How many calls a flood has; by hand it may be a million.
 fn flood_calls(usual: u64) -> u64 {
@@ -45,7 +39,7 @@ fn the_memory_of_a_vanished_flood_is_given_back() {
         client.send(CALL);
     }
     wait_for("the calls to be queued", || {
-        (calls(&asker)["admitted"] == flood).then_some(())
+        (call_counts(&asker)["admitted"] == flood).then_some(())
     });
     let full_kib = broker.rss_kib();
     let each = (full_kib - idle_kib) * 1_024 / flood;
@@ -53,7 +47,7 @@ fn the_memory_of_a_vanished_flood_is_given_back() {
     assert!(each <= 400, "{each} bytes for a waiting call");
     drop(client);
     wait_for("the calls to vanish", || {
-        (calls(&asker)["queued"] == 0).then_some(())
+        (call_counts(&asker)["queued"] == 0).then_some(())
     });
     wait_for_memory(&broker, idle_kib);
 }
@@ -89,8 +83,8 @@ fn a_flood_beyond_the_cap_is_refused_by_name_and_others_are_served() {
         }
     }
     println!("the slowest call of another client: {slowest:?}");
-    assert_eq!(calls(&asker)["queued"], CAP);
-    assert_eq!(calls(&asker)["shed"], flood - CAP - 1);
+    assert_eq!(call_counts(&asker)["queued"], CAP);
+    assert_eq!(call_counts(&asker)["shed"], flood - CAP - 1);
     let kib = broker.rss_kib();
     assert!(
         kib < idle_kib + KEPT_KIB_MAX,
@@ -122,7 +116,7 @@ fn a_client_that_reads_late_loses_nothing_of_a_burst() {
         ));
     }
     wait_for("all to be answered", || {
-        (calls(&asker)["succeeded"] == BURST).then_some(())
+        (call_counts(&asker)["succeeded"] == BURST).then_some(())
     });
     let mut is_answered = vec![false; BURST];
     for _ in 0..BURST {
@@ -134,7 +128,7 @@ fn a_client_that_reads_late_loses_nothing_of_a_burst() {
             "{id}: twice"
         );
     }
-    assert_eq!(calls(&asker)["replies_dropped"], 0);
+    assert_eq!(call_counts(&asker)["replies_dropped"], 0);
 }
 
 #[test]
@@ -158,12 +152,12 @@ fn a_client_that_never_reads_costs_a_bounded_amount_and_is_given_up() {
             .socket
             .send_timeout(&mut frames, Duration::from_millis(1));
         let is_sent = sent.unwrap() == SendOutcome::Sent;
-        if !is_sent || calls(&asker)["queued"].as_u64() > Some(100) {
+        if !is_sent || call_counts(&asker)["queued"].as_u64() > Some(100) {
             std::thread::sleep(Duration::from_millis(5));
         }
         highest_kib = highest_kib.max(broker.rss_kib());
         if broker.log().contains("does not read its replies") {
-            break calls(&asker)["replies_dropped"].as_u64().unwrap();
+            break call_counts(&asker)["replies_dropped"].as_u64().unwrap();
         }
         assert!(start.elapsed() < 4 * PATIENCE, "it is still kept");
     };

@@ -6,16 +6,15 @@ use common::{Broker, FakeWorker, PATIENCE, method, send, wait_for};
 use muster_proto::id::{CallId, DispatchId, Epoch};
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket};
 use muster_proto::worker::{Command, Join};
+use muster_test_support::zmtp::{
+    self, COMMAND, GREETING_BYTES, LONG, MORE, frame, greeting, is_hung_up, property, ready,
+};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-const MORE: u8 = 1;
-const LONG: u8 = 2;
-const COMMAND: u8 = 4;
 
 /// A worker that echoes and a client that calls it without a pause, each on a thread.
 struct Pool {
@@ -92,16 +91,6 @@ impl Pool {
             .client(&context)
             .result("broker.status", json!([]))
     }
-
-    fn resident_kib(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.broker.child.id()));
-        let text = text.unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
 }
 
 impl Drop for Pool {
@@ -115,62 +104,25 @@ impl Drop for Pool {
 }
 
 fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = match u8::try_from(body.len()) {
-        Ok(len) => vec![flags, len],
-        Err(_) => {
-            let mut head = vec![flags | LONG];
-            head.extend_from_slice(&(body.len() as u64).to_be_bytes());
-            head
-        }
-    };
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn greeting() -> Vec<u8> {
-    let mut bytes = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0];
-    bytes.extend_from_slice(b"NULL");
-    bytes.resize(64, 0);
-    bytes
-}
-
-fn ready(socket_type: &[u8]) -> Vec<u8> {
-    let mut body = b"\x05READY\x0bSocket-Type\0\0\0".to_vec();
-    body.push(socket_type.len() as u8);
-    body.extend_from_slice(socket_type);
-    frame(COMMAND, &body)
+    zmtp::connect(address, PATIENCE)
 }
 
 /// A DEALER or REP that a keyless door has let in.
-fn admitted(address: &str, socket_type: &[u8]) -> TcpStream {
-    let mut stream = connect(address);
-    stream
-        .write_all(&[greeting(), ready(socket_type)].concat())
-        .unwrap();
-    let mut head = [0; 66];
-    stream.read_exact(&mut head).unwrap();
-    stream
-        .read_exact(&mut vec![0; usize::from(head[65])])
-        .unwrap();
-    stream
+fn admitted(address: &str, socket_type: &str) -> TcpStream {
+    introduced(address, socket_type, &[])
 }
 
-fn is_hung_up(stream: &mut TcpStream) -> bool {
-    let mut bytes = [0; 4096];
-    loop {
-        match stream.read(&mut bytes) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
-        }
-    }
+/// The same with properties in its READY.
+fn introduced(address: &str, socket_type: &str, properties: &[u8]) -> TcpStream {
+    let mut stream = connect(address);
+    stream
+        .write_all(&[greeting(0, b"NULL"), ready(socket_type, properties)].concat())
+        .unwrap();
+    let mut head = [0; GREETING_BYTES + 2];
+    stream.read_exact(&mut head).unwrap();
+    let ready_bytes = usize::from(head[GREETING_BYTES + 1]);
+    stream.read_exact(&mut vec![0; ready_bytes]).unwrap();
+    stream
 }
 
 const KEYED: &[&str] = &["--listen", "tcp://127.0.0.1:0", "--curve"];
@@ -191,9 +143,13 @@ fn other_protocols_and_garbage_are_hung_up_on_at_every_door() {
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(20),
             noise,
-            [greeting(), vec![0xFF; 4096]].concat(),
-            [greeting(), frame(COMMAND, b"\x05READY\xff\xff\xff\xff")].concat(),
-            [greeting(), frame(0, b"no handshake")].concat(),
+            [greeting(0, b"NULL"), vec![0xFF; 4096]].concat(),
+            [
+                greeting(0, b"NULL"),
+                frame(COMMAND, b"\x05READY\xff\xff\xff\xff"),
+            ]
+            .concat(),
+            [greeting(0, b"NULL"), frame(0, b"no handshake")].concat(),
         ];
         for hello in hellos {
             let mut stranger = connect(&address);
@@ -213,14 +169,14 @@ fn a_slow_or_half_handshake_is_over_in_seconds_and_costs_nobody_anything() {
         let address = pool.address(door);
         strangers.push((door, "says nothing", connect(&address), Vec::new()));
         let mut half = connect(&address);
-        half.write_all(&greeting()[..11]).unwrap();
+        half.write_all(&greeting(0, b"NULL")[..11]).unwrap();
         strangers.push((door, "half a greeting", half, Vec::new()));
         let mut unready = connect(&address);
-        unready.write_all(&greeting()).unwrap();
+        unready.write_all(&greeting(0, b"NULL")).unwrap();
         strangers.push((door, "no READY", unready, Vec::new()));
         let slow = connect(&address);
         slow.set_nonblocking(true).unwrap();
-        strangers.push((door, "slow loris", slow, greeting()));
+        strangers.push((door, "slow loris", slow, greeting(0, b"NULL")));
     }
     let start = Instant::now();
     let mut dripped = 0;
@@ -278,7 +234,7 @@ fn frames_and_messages_without_end_cost_their_sender_the_link_and_no_memory() {
     let pool = Pool::start(LISTEN);
     // A frame over the link's limit is cut by its announcement.
     for door in ["frontend", "workers", "backend"] {
-        let kind: &[u8] = if door == "backend" { b"REP" } else { b"DEALER" };
+        let kind = if door == "backend" { "REP" } else { "DEALER" };
         let mut rogue = admitted(&pool.address(door), kind);
         let _ = rogue.write_all(&[vec![LONG], (1u64 << 40).to_be_bytes().to_vec()].concat());
         assert!(is_hung_up(&mut rogue), "{door}");
@@ -286,9 +242,9 @@ fn frames_and_messages_without_end_cost_their_sender_the_link_and_no_memory() {
     pool.serves();
     // Empty frames without end: each costs something, so the 512 MiB end after 8 million. The
     // splice counts to 64.
-    let before = pool.resident_kib();
+    let before = pool.broker.rss_kib();
     for door in ["backend", "frontend"] {
-        let kind: &[u8] = if door == "backend" { b"REP" } else { b"DEALER" };
+        let kind = if door == "backend" { "REP" } else { "DEALER" };
         let mut rogue = admitted(&pool.address(door), kind);
         let frames = frame(MORE, b"").repeat(32 << 10);
         let is_cut = (0..400).any(|_| rogue.write_all(&frames).is_err());
@@ -297,7 +253,7 @@ fn frames_and_messages_without_end_cost_their_sender_the_link_and_no_memory() {
     }
     // And nothing of it is kept.
     wait_for("the memory to be given back", || {
-        (pool.resident_kib() < before + (700 << 10)).then_some(())
+        (pool.broker.rss_kib() < before + (700 << 10)).then_some(())
     });
 }
 
@@ -429,21 +385,7 @@ fn a_client_with_anothers_routing_id_gets_none_of_its_replies() {
     let context = Context::new(1).unwrap();
     let worker = FakeWorker::join(&context, &pool.broker, "w", 1, &["slow"]);
     let address = pool.address("frontend");
-    let named = |name: &[u8]| {
-        let mut body = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0".to_vec();
-        body.push(name.len() as u8);
-        body.extend_from_slice(name);
-        let mut stream = connect(&address);
-        stream
-            .write_all(&[greeting(), frame(COMMAND, &body)].concat())
-            .unwrap();
-        let mut head = [0; 66];
-        stream.read_exact(&mut head).unwrap();
-        stream
-            .read_exact(&mut vec![0; usize::from(head[65])])
-            .unwrap();
-        stream
-    };
+    let named = |name: &[u8]| introduced(&address, "DEALER", &property("Identity", name));
     let call = |params: &str| {
         let body = format!(r#"{{"jsonrpc":"2.0","method":"slow","params":{params},"id":1}}"#);
         [frame(MORE, b""), frame(0, body.as_bytes())].concat()

@@ -4,21 +4,11 @@
 mod common;
 
 use common::honest::HonestWorker;
-use common::{Broker, Client, FakeWorker, wait_for};
+use common::{Broker, CALL, FakeWorker, call_counts, json_of, wait_for};
 use muster_proto::id::DispatchId;
 use muster_proto::socket::{Context, Frame};
 use muster_proto::worker::{Command, SlotLost};
-use serde_json::{Value, json};
-
-const CALL: &str = r#"{"jsonrpc":"2.0","method":"m","id":1}"#;
-
-fn json_of(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap()
-}
-
-fn calls(asker: &Client) -> Value {
-    asker.result("broker.status", json!([]))["calls"].clone()
-}
+use serde_json::json;
 
 #[test]
 fn a_second_answer_reaches_nobody() {
@@ -38,7 +28,7 @@ fn a_second_answer_reaches_nobody() {
     assert_eq!(json_of(&client.receive())["result"], "next");
     let asker = broker.client(&context);
     wait_for("both to be fenced", || {
-        (calls(&asker)["fenced"] == 2).then_some(())
+        (call_counts(&asker)["fenced"] == 2).then_some(())
     });
 }
 
@@ -66,7 +56,7 @@ fn nobody_answers_a_call_that_another_slot_holds() {
     thief.reply(0, given.dispatch, "\"stolen\"");
     let asker = broker.client(&context);
     wait_for("all to be fenced", || {
-        (calls(&asker)["fenced"] == 3).then_some(())
+        (call_counts(&asker)["fenced"] == 3).then_some(())
     });
     worker.reply(holder, given.dispatch, "\"right\"");
     assert_eq!(json_of(&client.receive())["result"], "right");
@@ -92,7 +82,7 @@ fn answers_after_the_deadline_and_after_a_cancel_are_late_and_free_the_slot() {
     let given = worker.call(0);
     worker.reply(0, given.dispatch, "\"in time\"");
     assert_eq!(json_of(&client.receive())["result"], "in time");
-    assert_eq!(calls(&asker)["late"], 2);
+    assert_eq!(call_counts(&asker)["late"], 2);
 }
 
 /// A call that ends whatever runs it, among others that do not.
@@ -155,7 +145,7 @@ fn a_poison_call_costs_its_attempts_and_nobody_else_any() {
     assert_eq!(poisoned["code"], -32002);
     assert_eq!(poisoned["data"]["attempts"].as_array().unwrap().len(), 3);
     assert_eq!((slots_lost, answered), (3, 200));
-    assert_eq!(calls(&asker)["lost"], 1);
+    assert_eq!(call_counts(&asker)["lost"], 1);
     let status = asker.result("broker.status", json!([]));
     assert_eq!(status["slots"]["ready"], 4, "the pool is whole");
 }

@@ -4,12 +4,12 @@ mod common;
 
 use common::{Broker, Client, PATIENCE, wait_for};
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
-use rustix::process::{Pid, Signal, kill_process};
+use muster_test_support::Role;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,49 +17,11 @@ use std::time::{Duration, Instant};
 const ENDPOINT: &str = "MUSTER_TEST_ENDPOINT";
 const NAP_MS: &str = "MUSTER_TEST_NAP_MS";
 
-/// A stock REP worker in a process of its own, which ends with the test.
-struct Worker {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Worker {
-    /// It dials `endpoint` and naps so long over each request.
-    fn start(endpoint: &str, nap: Duration) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "rep"])
-            .env(ENDPOINT, endpoint)
-            .env(NAP_MS, nap.as_millis().to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Worker { child, output }
-    }
-
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-
-    /// Waits until it has taken a request.
-    fn wait_for_request(&mut self) {
-        let mut line = String::new();
-        while !line.contains("took one") {
-            line.clear();
-            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "it ended");
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A stock REP worker in a process of its own. It dials `endpoint`, naps so long over each request,
+/// and says that it `took one`.
+fn start_worker(endpoint: &str, nap: Duration) -> Role {
+    let nap_ms = nap.as_millis().to_string();
+    Role::start("rep", &[(ENDPOINT, endpoint), (NAP_MS, &nap_ms)])
 }
 
 /// Answers each request with its own process number and the request's frames.
@@ -118,9 +80,9 @@ fn bodies_come_back_byte_for_byte() {
     let context = Context::new(1).unwrap();
     let broker = broker();
     let client = broker.client(&context);
-    let worker = Worker::start(&broker.endpoint("backend"), Duration::ZERO);
+    let worker = start_worker(&broker.endpoint("backend"), Duration::ZERO);
     wait_for_lanes(&client, 1);
-    assert_eq!(ask(&client), worker.pid());
+    assert_eq!(ask(&client), worker.pid().to_string());
     let parts: [&[u8]; 4] = [b"", b"\0\xff", b"", &[7; 100_000]];
     let envelope = std::iter::once(Frame::empty());
     client.send_frames(envelope.chain(parts.map(Frame::from)).collect());
@@ -135,14 +97,14 @@ fn nobody_waits_behind_a_slow_worker_while_another_is_idle() {
     let context = Context::new(1).unwrap();
     let broker = broker();
     let endpoint = broker.endpoint("backend");
-    let slow = Worker::start(&endpoint, NAP);
-    let _quick = [(); 3].map(|()| Worker::start(&endpoint, Duration::ZERO));
+    let slow = start_worker(&endpoint, NAP);
+    let _quick = [(); 3].map(|()| start_worker(&endpoint, Duration::ZERO));
     wait_for_lanes(&broker.client(&context), 4);
     let left = Arc::new(AtomicUsize::new(400));
     let clients: Vec<_> = (0..8)
         .map(|_| {
             let client = broker.client(&context);
-            let (slow, left) = (slow.pid(), Arc::clone(&left));
+            let (slow, left) = (slow.pid().to_string(), Arc::clone(&left));
             std::thread::spawn(move || {
                 let take = |left: usize| left.checked_sub(1);
                 while left.fetch_update(Relaxed, Relaxed, take).is_ok() {
@@ -165,18 +127,21 @@ fn a_killed_workers_request_is_answered_by_another_once() {
     let context = Context::new(1).unwrap();
     let broker = broker();
     let client = broker.client(&context);
-    let mut holder = Worker::start(&broker.endpoint("backend"), Duration::from_secs(60));
+    let mut holder = start_worker(&broker.endpoint("backend"), Duration::from_secs(60));
     wait_for_lanes(&client, 1);
     let asker = broker.client(&context);
     asker.send("Hello");
-    holder.wait_for_request();
-    let other = Worker::start(&broker.endpoint("backend"), Duration::ZERO);
+    holder.line("took one");
+    let other = start_worker(&broker.endpoint("backend"), Duration::ZERO);
     wait_for_lanes(&client, 2);
     holder.signal(Signal::KILL);
-    assert_eq!(asker.receive_frames()[1], *other.pid().as_bytes());
+    assert_eq!(
+        asker.receive_frames()[1],
+        *other.pid().to_string().as_bytes()
+    );
     wait_for_lanes(&client, 1);
     // Nothing else is there for it: the next answer is the next request's.
-    assert_eq!(ask(&asker), other.pid());
+    assert_eq!(ask(&asker), other.pid().to_string());
 }
 
 #[test]
@@ -185,15 +150,18 @@ fn a_frozen_workers_request_moves_on_and_it_serves_again_when_it_thaws() {
     let broker = broker();
     let client = broker.client(&context);
     let endpoint = broker.endpoint("backend");
-    let mut frozen = Worker::start(&endpoint, Duration::from_millis(200));
+    let mut frozen = start_worker(&endpoint, Duration::from_millis(200));
     wait_for_lanes(&client, 1);
     let asker = broker.client(&context);
     asker.send("Hello");
-    frozen.wait_for_request();
+    frozen.line("took one");
     frozen.signal(Signal::STOP);
     let start = Instant::now();
-    let other = Worker::start(&endpoint, Duration::from_millis(1));
-    assert_eq!(asker.receive_frames()[1], *other.pid().as_bytes());
+    let other = start_worker(&endpoint, Duration::from_millis(1));
+    assert_eq!(
+        asker.receive_frames()[1],
+        *other.pid().to_string().as_bytes()
+    );
     assert!(
         start.elapsed() < Duration::from_secs(6),
         "{:?}",
@@ -219,7 +187,7 @@ fn no_edge_is_missed_one_call_at_a_time_or_many() {
     let context = Context::new(1).unwrap();
     let broker = broker();
     let endpoint = broker.endpoint("backend");
-    let _workers = [(); 3].map(|()| Worker::start(&endpoint, Duration::ZERO));
+    let _workers = [(); 3].map(|()| start_worker(&endpoint, Duration::ZERO));
     let client = broker.client(&context);
     wait_for_lanes(&client, 3);
     // A missed edge would wait for some other event, or for ever.
@@ -245,7 +213,7 @@ fn lanes_are_shown_with_their_address_and_go_with_their_peer() {
     let broker = broker();
     let client = broker.client(&context);
     let endpoint = backend(&broker);
-    let worker = Worker::start(&endpoint, Duration::ZERO);
+    let worker = start_worker(&endpoint, Duration::ZERO);
     wait_for_lanes(&client, 1);
     for _ in 0..3 {
         ask(&client);
@@ -303,7 +271,7 @@ fn three_forged_or_unreadable_answers_close_a_lane_and_the_call_moves_on() {
     asker.send("Hello");
     let mut request = Vec::new();
     assert!(rogue.recv_timeout(&mut request, PATIENCE).unwrap());
-    let worker = Worker::start(&endpoint, Duration::ZERO);
+    let worker = start_worker(&endpoint, Duration::ZERO);
     wait_for_lanes(&client, 2);
     let mut forged = request[0].to_vec();
     // The last bytes are the attempt.
@@ -318,7 +286,10 @@ fn three_forged_or_unreadable_answers_close_a_lane_and_the_call_moves_on() {
         Frame::from("forged"),
     ]);
     send(vec![Frame::empty()]);
-    assert_eq!(asker.receive_frames()[1], *worker.pid().as_bytes());
+    assert_eq!(
+        asker.receive_frames()[1],
+        *worker.pid().to_string().as_bytes()
+    );
     let log = broker.folder.path().join("log");
     wait_for("the reason in the log", || {
         let text = std::fs::read_to_string(&log).ok()?;

@@ -5,11 +5,11 @@ mod common;
 
 use common::{Broker, PATIENCE, wait_for};
 use muster_proto::socket::Context;
-use rustix::process::{Pid, Signal, kill_process};
+use muster_test_support::Role;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::Write;
 use std::time::Duration;
 use zeromq::{RepSocket, ReqSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
@@ -60,47 +60,10 @@ fn rep() {
     });
 }
 
-/// A REP of that stack in a process of its own, which ends with the test.
-struct Worker {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Worker {
-    fn start(endpoint: &str) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "rep"])
-            .env(ENDPOINT, endpoint)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Worker { child, output }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits until it has taken a request to be held.
-    fn wait_for_request(&mut self) {
-        let mut line = String::new();
-        while !line.contains("took it") {
-            line.clear();
-            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "it ended");
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A REP of that stack in a process of its own, which says that it `took it` when it is to hold
+/// a request.
+fn start_worker(endpoint: &str) -> Role {
+    Role::start("rep", &[(ENDPOINT, endpoint)])
 }
 
 struct Pool {
@@ -170,7 +133,7 @@ fn result_of(reply: &[Vec<u8>]) -> Value {
 #[test]
 fn its_peers_meet_with_raw_bodies_and_with_calls() {
     let pool = Pool::start();
-    let worker = Worker::start(&pool.address("backend"));
+    let worker = start_worker(&pool.address("backend"));
     pool.wait_for_lanes(1);
     let pid = worker.pid().to_string().into_bytes();
     let mut parts = ZmqMessage::from("Hello");
@@ -187,13 +150,13 @@ fn its_peers_meet_with_raw_bodies_and_with_calls() {
 fn a_killed_one_is_gone_and_its_call_is_anothers() {
     let pool = Pool::start();
     let backend = pool.address("backend");
-    let mut holder = Worker::start(&backend);
+    let mut holder = start_worker(&backend);
     pool.wait_for_lanes(1);
     for request in [call("hold"), ZmqMessage::from("hold")] {
         let other = std::thread::scope(|scope| {
             let asker = scope.spawn(|| pool.ask(vec![request.clone()]));
-            holder.wait_for_request();
-            let other = Worker::start(&backend);
+            holder.line("took it");
+            let other = start_worker(&backend);
             pool.wait_for_lanes(2);
             holder.signal(Signal::KILL);
             let reply = asker.join().unwrap().remove(0);
@@ -214,11 +177,11 @@ fn a_killed_one_is_gone_and_its_call_is_anothers() {
 #[test]
 fn a_frozen_one_answers_when_it_thaws() {
     let pool = Pool::start();
-    let mut worker = Worker::start(&pool.address("backend"));
+    let mut worker = start_worker(&pool.address("backend"));
     pool.wait_for_lanes(1);
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| pool.ask(vec![call("hold"), call("pid")]));
-        worker.wait_for_request();
+        worker.line("took it");
         worker.signal(Signal::STOP);
         // Longer than a silent peer of ZMTP 3.1 is waited for: the time itself is what is tested.
         std::thread::sleep(Duration::from_secs(5));

@@ -186,6 +186,13 @@ fn registration(name: &str) -> Registration {
     }
 }
 
+/// A worker's key that is limited to these methods, as a connection file has it.
+fn issue_worker_key(asker: &Client, name: &str, methods: &[&str]) -> Connection {
+    let params = json!({"role": "worker", "name": name, "methods": methods});
+    let made = asker.result("broker.new_key", params);
+    serde_json::from_value(made["connection"].clone()).unwrap()
+}
+
 fn send_registration(socket: &Socket, registration: &Registration) {
     let body = serde_json::to_vec(registration).unwrap();
     let frames = vec![Frame::from(&Command::Register.frame()), Frame::from(body)];
@@ -197,12 +204,7 @@ fn a_workers_key_that_is_limited_to_methods_offers_no_others() {
     let broker = Broker::start(KEYED);
     let context = Context::new(1).unwrap();
     let local = broker.client(&context);
-    let issue = |name: &str, methods: &[&str]| -> Connection {
-        let params = json!({"role": "worker", "name": name, "methods": methods});
-        let made = local.result("broker.new_key", params);
-        serde_json::from_value(made["connection"].clone()).unwrap()
-    };
-    let math = issue("math", &["math.*"]);
+    let math = issue_worker_key(&local, "math", &["math.*"]);
     let (_monitor, control) = knock(&math, "workers", math.curve.as_ref().unwrap());
     let answer = |methods: &[&str], raw: bool| {
         let registration = Registration {
@@ -235,19 +237,14 @@ fn a_stock_worker_with_such_a_key_is_given_what_it_names_and_nothing_else() {
     let broker = Broker::start(KEYED);
     let context = Context::new(1).unwrap();
     let local = broker.client(&context);
-    let issue = |name: &str, methods: &[&str]| -> Connection {
-        let params = json!({"role": "worker", "name": name, "methods": methods});
-        let made = local.result("broker.new_key", params);
-        serde_json::from_value(made["connection"].clone()).unwrap()
-    };
     // It can't say which methods of a pattern it has, so none are given to it.
-    let pattern = issue("pattern", &["math.*"]);
+    let pattern = issue_worker_key(&local, "pattern", &["math.*"]);
     let (_link, _rep) = knock(&pattern, "backend", pattern.curve.as_ref().unwrap());
     wait_for("the refusal", || {
         let line = "key pattern has patterns, a stock worker's needs whole names";
         broker.log().contains(line).then_some(())
     });
-    let names = issue("names", &["math.add"]);
+    let names = issue_worker_key(&local, "names", &["math.add"]);
     let (_other_link, rep) = knock(&names, "backend", names.curve.as_ref().unwrap());
     wait_for("the lane", || {
         let workers = local.result("broker.workers", json!({}));

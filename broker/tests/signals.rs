@@ -4,22 +4,12 @@ mod common;
 
 use common::honest::HonestWorker;
 use common::shim::Shim;
-use common::{Broker, Client, FakeWorker, wait_for};
+use common::{Broker, CALL, FakeWorker, call_counts, json_of, wait_for};
 use muster_proto::socket::Context;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-const CALL: &str = r#"{"jsonrpc":"2.0","method":"m","id":1}"#;
-
-fn json_of(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap()
-}
-
-fn calls(asker: &Client) -> Value {
-    asker.result("broker.status", json!([]))["calls"].clone()
-}
 
 #[test]
 fn a_frozen_broker_gives_nobody_up_when_it_wakes() {
@@ -47,7 +37,7 @@ fn a_frozen_broker_gives_nobody_up_when_it_wakes() {
     for worker in &workers {
         assert_eq!(worker.returns.load(Ordering::Relaxed), 0, "given up");
     }
-    let calls = calls(&client);
+    let calls = call_counts(&client);
     assert_eq!(
         (&calls["retried"], &calls["fenced"]),
         (&json!(0), &json!(0))
@@ -77,7 +67,7 @@ fn a_storm_of_interruptions_neither_loses_nor_repeats_a_call() {
         }
         storm.join().unwrap();
     });
-    let calls = calls(&client);
+    let calls = call_counts(&client);
     assert_eq!(calls["succeeded"], CALLS);
     assert_eq!(
         (&calls["retried"], &calls["fenced"]),

@@ -5,7 +5,8 @@
 
 mod place;
 
-use place::{EXAMPLES, Place, cluster_pids, is_alive, kill, numbers, wait_until};
+use muster_test_support::is_alive;
+use place::{EXAMPLES, Place, cluster_pids, kill, numbers, wait_until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway");
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -23,24 +23,8 @@ struct Cluster {
     url: String,
 }
 
-/// A program beside `muster`, built if need be.
 fn program(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_muster")).with_file_name(name);
-    if !path.is_file() {
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--release",
-                "--bins",
-                "-p",
-                name,
-                "--manifest-path",
-            ])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-            .status();
-        assert!(built.unwrap().success());
-    }
-    path
+    muster_test_support::program(env!("CARGO_BIN_EXE_muster"), name)
 }
 
 fn command(folder: &Path, name: &str, args: &[&str]) -> Command {
@@ -136,12 +120,8 @@ impl Drop for Cluster {
     }
 }
 
-fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "waiting for: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
+    muster_test_support::wait_until(what, DEADLINE, is_true);
 }
 
 fn say(output: &Output) -> String {

@@ -1,34 +1,18 @@
 //! Manual pages and completions, as the programs make them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-fn programs() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_muster")).parent().unwrap();
-    for name in ["muster-broker", "muster-worker"] {
-        if !folder.join(name).is_file() {
-            let built = Command::new(env!("CARGO"))
-                .args([
-                    "build",
-                    "--release",
-                    "--bins",
-                    "-p",
-                    name,
-                    "--manifest-path",
-                ])
-                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-                .status();
-            assert!(built.unwrap().success());
-        }
-    }
-    folder.to_path_buf()
+fn program(name: &str) -> PathBuf {
+    muster_test_support::program(env!("CARGO_BIN_EXE_muster"), name)
 }
 
 fn muster(args: &[&str]) -> Output {
-    Command::new(programs().join("muster"))
-        .args(args)
-        .output()
-        .unwrap()
+    // It asks the others for their pages.
+    for name in ["muster-broker", "muster-worker"] {
+        program(name);
+    }
+    Command::new(program("muster")).args(args).output().unwrap()
 }
 
 fn ok(args: &[&str]) -> String {
@@ -189,7 +173,7 @@ fn zsh_and_fish_read_their_scripts() {
 #[test]
 fn the_flags_of_packagers_are_in_no_help() {
     for program in ["muster-broker", "muster-worker"] {
-        let help = Command::new(programs().join(program))
+        let help = Command::new(self::program(program))
             .arg("--help")
             .output()
             .unwrap();

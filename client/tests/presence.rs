@@ -4,7 +4,8 @@
 
 mod place;
 
-use place::{EXAMPLES, Place, cluster_pids, is_alive, kill, programs, wait_until};
+use muster_test_support::is_alive;
+use place::{EXAMPLES, Place, cluster_pids, kill, programs, wait_until};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -221,7 +221,9 @@ fn an_interrupt_ends_the_jobs_and_all_they_started() {
     kill(child.id(), Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     for name in ["a", "b"] {
-        wait_until("the jobs to end", || !place::is_alive(pid(name).unwrap()));
+        wait_until("the jobs to end", || {
+            !muster_test_support::is_alive(pid(name).unwrap())
+        });
     }
     assert!(pid("c").is_none());
 }

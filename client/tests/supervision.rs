@@ -5,8 +5,8 @@
 
 mod place;
 
-use muster_test_support::MemoryGroup;
-use place::{Place, cluster_pids, is_alive, kill, numbers, wait_until};
+use muster_test_support::{MemoryGroup, is_alive};
+use place::{Place, cluster_pids, kill, numbers, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};

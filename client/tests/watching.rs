@@ -5,30 +5,14 @@
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A program beside `muster`, built if need be.
 fn program(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_muster")).with_file_name(name);
-    if !path.is_file() {
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--release",
-                "--bins",
-                "-p",
-                name,
-                "--manifest-path",
-            ])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-            .status();
-        assert!(built.unwrap().success());
-    }
-    path
+    muster_test_support::program(env!("CARGO_BIN_EXE_muster"), name)
 }
 
 /// A broker and one worker `w` with one slot and the built-in functions.
@@ -113,12 +97,8 @@ impl Drop for Cluster {
     }
 }
 
-fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "waiting for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
+    muster_test_support::wait_until(what, DEADLINE, is_true);
 }
 
 #[test]

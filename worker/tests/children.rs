@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Broker, Program, call, chunk, is_alive, kill, until};
+use common::{Broker, Program, call, chunk, kill, until};
 use muster_proto::code::Code;
 use muster_proto::worker::{Command, SlotReady};
+use muster_test_support::is_alive;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use muster_proto::worker::{Command, StreamItem, StreamKind, flag};
 use muster_worker::{Attachment, CallContext, CallError, Json, Serving, Worker};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +40,16 @@ fn arithmetic() -> Worker {
         })
         .function("pay", |n: u32| n)
         .once()
+}
+
+/// The same with a function `block`, which returns when it is told to go.
+fn arithmetic_and_block() -> (Worker, Sender<()>) {
+    let (go, wait) = channel();
+    let wait = Mutex::new(wait);
+    let worker = arithmetic().function("block", move || {
+        wait.lock().unwrap().recv_timeout(common::PATIENCE).is_ok()
+    });
+    (worker, go)
 }
 
 #[test]
@@ -123,11 +133,7 @@ fn a_message_of_calls_is_answered_by_one_message_of_replies() {
 #[test]
 fn replies_go_out_before_a_call_that_may_take_long() {
     let mut broker = Broker::start();
-    let (go, wait) = channel::<()>();
-    let wait = Mutex::new(wait);
-    let worker = arithmetic().function("block", move || {
-        wait.lock().unwrap().recv_timeout(common::PATIENCE).is_ok()
-    });
+    let (worker, go) = arithmetic_and_block();
     let _worker = start(&broker, worker);
     broker.await_slots(1);
     broker.ok("multiply", "[1,1]");
@@ -207,11 +213,7 @@ fn attachments_go_both_ways_and_a_missing_one_is_named() {
 #[test]
 fn a_recall_gives_back_what_has_not_started_and_nothing_else() {
     let mut broker = Broker::start();
-    let (go, wait) = channel::<()>();
-    let wait = Mutex::new(wait);
-    let worker = arithmetic().function("block", move || {
-        wait.lock().unwrap().recv_timeout(common::PATIENCE).is_ok()
-    });
+    let (worker, go) = arithmetic_and_block();
     let _worker = start(&broker, worker);
     broker.await_slots(1);
     broker.ok("multiply", "[1,1]");
@@ -387,11 +389,7 @@ fn a_resize_adds_slots_and_takes_them_away() {
 #[test]
 fn a_drain_finishes_what_runs_and_says_goodbye() {
     let mut broker = Broker::start();
-    let (go, wait) = channel::<()>();
-    let wait = Mutex::new(wait);
-    let worker = arithmetic().function("block", move || {
-        wait.lock().unwrap().recv_timeout(common::PATIENCE).is_ok()
-    });
+    let (worker, go) = arithmetic_and_block();
     let serving = worker.start(broker.connection()).unwrap();
     broker.await_slots(1);
     broker.send_calls(1, &[call("block", ""), call("multiply", "[2,3]")]);

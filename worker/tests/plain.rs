@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Broker, Program, call, is_alive, until};
+use common::{Broker, Program, call, until};
 use muster_proto::code::Code;
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket};
 use muster_proto::worker::Command;
+use muster_test_support::is_alive;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

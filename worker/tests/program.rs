@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Broker, Program, call, children_of, is_alive, kill, until};
+use common::{Broker, Program, call, children_of, kill, until};
 use muster_proto::code::Code;
 use muster_proto::socket::{Context, Frame, Kind, Profile, Socket};
 use muster_proto::worker::Command;
+use muster_test_support::is_alive;
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{Broker, NewCall, Program, call, chunk, is_alive};
+use common::{Broker, NewCall, Program, call, chunk};
 use muster_proto::code::Code;
 use muster_proto::worker::{Command, SlotReady, flag};
+use muster_test_support::is_alive;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -2,31 +2,17 @@
 
 mod common;
 
-use common::{COMMAND, MORE, PATIENCE, Role, Router, connect, frame, is_hung_up};
-use std::io::{BufRead, BufReader, Read, Write};
+use common::{PATIENCE, Router, connect};
+use muster_test_support::Role;
+use muster_test_support::zmtp::{MORE, frame, greeting, is_hung_up, property, ready};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn property(name: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![name.len() as u8];
-    bytes.extend_from_slice(name);
-    bytes.extend_from_slice(&(value.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(value);
-    bytes
-}
-
-/// What a DEALER of ZMTP 3 says first, with these metadata beyond its type.
-fn hello(metadata: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0];
-    bytes.extend_from_slice(b"NULL");
-    bytes.resize(64, 0);
-    let mut ready = b"\x05READY".to_vec();
-    ready.extend_from_slice(&property(b"Socket-Type", b"DEALER"));
-    ready.extend_from_slice(metadata);
-    bytes.extend_from_slice(&frame(COMMAND, &ready));
-    bytes
+/// What a DEALER of ZMTP 3 says first, with these properties beyond its type.
+fn hello(properties: &[u8]) -> Vec<u8> {
+    [greeting(0, b"NULL"), ready("DEALER", properties)].concat()
 }
 
 /// A DEALER as it should be: it has read greeting and READY before it sends a message.
@@ -83,14 +69,14 @@ fn an_id_like_those_that_the_router_draws_or_longer_than_zmtp_allows_is_refused(
     let refused: [&[u8]; 4] = [b"\0", b"\0abcd", &[b'x'; 256], &[b'x'; 40_000]];
     for id in refused {
         let mut stranger = connect(&endpoint);
-        let _ = stranger.write_all(&hello(&property(b"Identity", id)));
+        let _ = stranger.write_all(&hello(&property("Identity", id)));
         assert!(is_hung_up(&mut stranger), "{} bytes", id.len());
     }
     let mut stranger = connect(&endpoint);
-    let _ = stranger.write_all(&hello(&property(b"X-Load", &[b'x'; 70_000])));
+    let _ = stranger.write_all(&hello(&property("X-Load", &[b'x'; 70_000])));
     assert!(is_hung_up(&mut stranger));
 
-    let mut honest = greeted(&endpoint, &property(b"Identity", &[b'x'; 255]));
+    let mut honest = greeted(&endpoint, &property("Identity", &[b'x'; 255]));
     honest.write_all(&frame(0, b"hello")).unwrap();
     // The buffer of `sizes` is small; the size is told whole.
     assert_eq!(router.sizes(), [255, 5]);
@@ -154,20 +140,8 @@ fn is_admitted(stream: &mut impl Read) -> bool {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_limit_of_open_files_costs_newcomers_their_link_and_nothing_else() {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture"])
-        .arg("listen_with_few_descriptors")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    let mut role = Role(child);
-    let line = output
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| Some(line.split_once("endpoints ")?.1.to_owned()))
-        .expect("the role says where it listens");
+    let mut role = Role::start("listen_with_few_descriptors", &[]);
+    let line = role.line("endpoints ");
     let (tcp, local) = line.split_once(' ').unwrap();
     let path = local.trim_start_matches("ipc://");
     let open_local = || {
@@ -186,7 +160,7 @@ fn the_limit_of_open_files_costs_newcomers_their_link_and_nothing_else() {
             false => refused += 1,
         }
         let mut stream = connect(tcp);
-        refused += u32::from(!is_admitted(&mut stream) && role.0.try_wait().unwrap().is_none());
+        refused += u32::from(!is_admitted(&mut stream) && !role.has_ended());
     }
     assert!((1..=12).contains(&held.len()), "{} were held", held.len());
     assert!(refused >= 8, "{refused} were refused");
@@ -198,5 +172,5 @@ fn the_limit_of_open_files_costs_newcomers_their_link_and_nothing_else() {
         assert!(start.elapsed() < PATIENCE, "nobody is let in any more");
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(role.0.try_wait().unwrap().is_none());
+    assert!(!role.has_ended());
 }

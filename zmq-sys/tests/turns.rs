@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{COMMAND, PATIENCE, Router, frame};
+use common::{PATIENCE, Router};
+use muster_test_support::zmtp::{COMMAND, GREETING_BYTES, frame, greeting};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::ffi::{c_char, c_int};
@@ -21,7 +22,6 @@ const BURST: u64 = 64;
 const INTERVAL: Duration = Duration::from_millis(4);
 /// Enough for all of a crowd to connect, on a busy machine, too.
 const HANDSHAKE_MS: i32 = 6_000;
-const GREETING_BYTES: usize = 64;
 /// Flags, length, and the command's own bytes.
 const WELCOME_BYTES: usize = 2 + 168;
 
@@ -93,10 +93,7 @@ struct Stranger {
 impl Stranger {
     fn greet(from: Ipv4Addr, endpoint: &str) -> Self {
         let mut stream = connect_from(from, endpoint);
-        let mut greeting = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0];
-        greeting.extend_from_slice(b"CURVE");
-        greeting.resize(GREETING_BYTES, 0);
-        stream.write_all(&greeting).unwrap();
+        stream.write_all(&greeting(0, b"CURVE")).unwrap();
         stream.set_nonblocking(true).unwrap();
         Stranger {
             stream,

@@ -9,25 +9,19 @@ pub mod shim;
 use muster_proto::id::DispatchId;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
 use muster_proto::worker::{self, Bytes, Call, Command, Join, Method, Registration, Welcome, flag};
+use muster_test_support::resident_kib;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longer than anything a test waits for takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `check` gives something.
-pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = check() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+pub fn wait_for<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    muster_test_support::wait_for(what, PATIENCE, check)
 }
 
 /// A broker process with a runtime directory of its own.
@@ -108,11 +102,7 @@ impl Broker {
 
     /// Memory that the broker has in use, in KiB.
     pub fn rss_kib(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().nth(1));
-        number.and_then(|number| number.parse().ok()).unwrap()
+        resident_kib(self.child.id())
     }
 
     pub fn log(&self) -> String {
@@ -454,6 +444,18 @@ impl FakeWorker {
         frames.extend(attachments.iter().map(|bytes| Frame::from(*bytes)));
         send(&self.slots[slot], frames);
     }
+}
+
+/// A call of the method `m`, without parameters.
+pub const CALL: &str = r#"{"jsonrpc":"2.0","method":"m","id":1}"#;
+
+pub fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+/// What the broker counts of calls.
+pub fn call_counts(asker: &Client) -> Value {
+    asker.result("broker.status", json!([]))["calls"].clone()
 }
 
 pub fn send(socket: &Socket, mut frames: Vec<Frame>) {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::raw::RawPeer;
 use crate::relay::Relay;
 use crate::rig::{PATIENCE, Rig, rep};
-use crate::role::Process;
+use crate::role;
 
 /// What the issue allows for finding a frozen peer.
 const FROZEN_MAX: Duration = Duration::from_secs(6);
@@ -25,8 +25,7 @@ fn a_frozen_process_is_found_in_six_seconds() {
     let mut rig = Rig::tcp();
     let local = format!("ipc://{}/backend", rig.folder.path().display());
     let mut local_rig = Rig::with(|config| config.listeners[0].endpoint.clone_from(&local));
-    let workers =
-        [rig.endpoint(), local].map(|endpoint| Process::start("role::echoing", &endpoint));
+    let workers = [rig.endpoint(), local].map(|endpoint| role::start("role::echoing", &endpoint));
     let (link, local_link) = (rig.next_ready(), local_rig.next_ready());
     rig.echo(link, b"x");
     local_rig.echo(local_link, b"x");
@@ -52,7 +51,7 @@ fn a_frozen_process_is_found_in_six_seconds() {
 #[test]
 fn a_frozen_process_is_found_with_a_large_request_on_its_way() {
     let mut rig = Rig::tcp();
-    let worker = Process::start("role::echoing", &rig.endpoint());
+    let worker = role::start("role::echoing", &rig.endpoint());
     let link = rig.next_ready();
     rig.echo(link, b"x");
     worker.signal(Signal::STOP);
@@ -83,7 +82,7 @@ fn a_frozen_process_is_found_behind_curve() {
 fn a_line_that_died_without_a_word_is_found() {
     let mut rig = Rig::with(impatient);
     let relay = Relay::start(&rig.address(), 100 << 20);
-    let _worker = Process::start("role::echoing", &relay.endpoint());
+    let _worker = role::start("role::echoing", &relay.endpoint());
     let link = rig.next_ready();
     rig.echo(link, b"x");
     relay.die();
@@ -95,7 +94,7 @@ fn a_large_frame_on_a_slow_line_is_not_cut_either_way() {
     let mut rig = Rig::tcp();
     // 8 MB take 5 s each way, longer than the silence that is allowed.
     let relay = Relay::start(&rig.address(), 1_600_000);
-    let _worker = Process::start("role::echoing", &relay.endpoint());
+    let _worker = role::start("role::echoing", &relay.endpoint());
     let link = rig.next_ready();
     let body = vec![3; 8_000_000];
     assert!(rig.send(link, &[&body]));
@@ -156,7 +155,7 @@ fn a_busy_worker_is_not_gone() {
 fn broker() {
     let mut rig = Rig::with(|config| {
         config.limits.silence = Duration::from_secs(1);
-        config.listeners[0].endpoint = crate::role::endpoint();
+        config.listeners[0].endpoint = role::endpoint();
     });
     rig.next_ready();
     println!("ready now");
@@ -172,8 +171,8 @@ fn broker() {
 fn a_broker_that_was_frozen_blames_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("ipc://{}/backend", folder.path().display());
-    let _worker = Process::start("role::echoing", &endpoint);
-    let mut broker = Process::start("life::broker", &endpoint);
+    let _worker = role::start("role::echoing", &endpoint);
+    let mut broker = role::start("life::broker", &endpoint);
     broker.line("ready now");
     for _ in 0..3 {
         broker.signal(Signal::STOP);

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use muster_broker::splice::GoneReason;
 use muster_proto::socket::Context;
+use muster_test_support::resident_kib;
+use muster_test_support::zmtp::{MORE, frame, greeting, ready};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::raw::{COMMAND, MORE, RawPeer, frame, greeting, ready};
+use crate::raw::RawPeer;
 use crate::rig::{Rig, answer, rep};
-use crate::role::Process;
+use crate::role;
 
 #[test]
 fn an_unfinished_message_over_a_cap_is_cut() {
@@ -46,7 +48,7 @@ fn a_peer_that_does_not_read_stops_its_lane_and_no_other() {
     let mut slow = RawPeer::rep(&rig.address(), 0);
     let slow_link = rig.next_ready();
     slow.finish_handshake();
-    let _worker = Process::start("role::echoing", &rig.endpoint());
+    let _worker = role::start("role::echoing", &rig.endpoint());
     let link = rig.next_ready();
     let body = |n: usize| vec![n as u8; 200_000];
     let mut sent = 0;
@@ -154,15 +156,6 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// Processor time of this process so far.
 fn cpu_ms() -> i64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
@@ -219,7 +212,7 @@ fn churning() {
             fewest = fewest.min(now);
             is_settled
         });
-        (fewest, resident_kib())
+        (fewest, resident_kib(std::process::id()))
     };
     round(500);
     let (descriptors_before, kib_before) = round(500);
@@ -234,7 +227,7 @@ fn churning() {
 
 #[test]
 fn thousands_that_come_and_go_leave_descriptors_and_memory_where_they_were() {
-    Process::start("limits::churning", "").finish();
+    role::start("limits::churning", "").finish();
 }
 
 /// Five hundred workers, and one more.
@@ -272,7 +265,7 @@ fn crowding() {
 
 #[test]
 fn five_hundred_idle_workers_cost_nothing() {
-    Process::start("limits::crowding", "").finish();
+    role::start("limits::crowding", "").finish();
 }
 
 /// A process with few descriptors.
@@ -320,14 +313,14 @@ fn starving() {
 
 #[test]
 fn without_descriptors_it_neither_spins_nor_ends() {
-    let mut process = Process::start("limits::starving", "");
+    let mut process = role::start("limits::starving", "");
     let address = process.line("listening at ");
     let mut waiting: Vec<_> = (0..50)
         .map(|_| TcpStream::connect(&address).unwrap())
         .collect();
     for stream in &mut waiting {
         // Some are hung up on: they had their chance.
-        let _ = stream.write_all(&[greeting(1, b"NULL"), frame(COMMAND, &ready("REP"))].concat());
+        let _ = stream.write_all(&[greeting(1, b"NULL"), ready("REP", &[])].concat());
     }
     process.line("saved");
     process.finish();

@@ -4,10 +4,11 @@ use std::os::unix::net::UnixStream;
 
 use muster_broker::splice::{GoneReason, Origin, Way};
 use muster_proto::socket::Context;
+use muster_test_support::zmtp::{COMMAND, MORE, frame, greeting, ready};
 
-use crate::raw::{COMMAND, MORE, RawPeer, frame, greeting, ready};
+use crate::raw::RawPeer;
 use crate::rig::{Rig, answer, rep};
-use crate::role::Process;
+use crate::role;
 
 #[test]
 fn a_stock_rep_is_served_over_tcp() {
@@ -44,11 +45,11 @@ fn a_local_peer_is_known_by_its_process_and_its_files_go() {
     let mut rig = Rig::with(|config| {
         config.listeners[0].endpoint.clone_from(&endpoint);
     });
-    let worker = Process::start("role::echoing", &endpoint);
+    let worker = role::start("role::echoing", &endpoint);
     let link = rig.next_ready();
     rig.echo(link, b"x");
     let process = rig.arrivals[&link].process.unwrap();
-    assert_eq!(process.pid as i32, worker.pid().as_raw_nonzero().get());
+    assert_eq!(process.pid, worker.pid());
     assert_eq!(process.uid, rustix::process::geteuid().as_raw());
     // The private endpoint is gone once the DEALER is through it.
     assert_eq!(std::fs::read_dir(rig.folder.path()).unwrap().count(), 0);
@@ -60,7 +61,7 @@ fn a_local_peer_is_known_by_its_process_and_its_files_go() {
 #[test]
 fn large_and_odd_sizes_come_back_unchanged() {
     for mut rig in Rig::both() {
-        let _worker = Process::start("role::echoing", &rig.endpoint());
+        let _worker = role::start("role::echoing", &rig.endpoint());
         let link = rig.next_ready();
         for bytes in [
             0,
@@ -84,7 +85,7 @@ fn large_and_odd_sizes_come_back_unchanged() {
 #[test]
 fn many_messages_under_way_arrive_in_order() {
     for mut rig in Rig::both() {
-        let _workers = [(); 4].map(|()| Process::start("role::echoing", &rig.endpoint()));
+        let _workers = [(); 4].map(|()| role::start("role::echoing", &rig.endpoint()));
         rig.until("four workers", |rig| rig.ready.len() == 4);
         let links: Vec<_> = rig.ready.iter().copied().collect();
         let body = |n: u32| [&n.to_be_bytes()[..], &vec![0; (n as usize * 977) % 5000]].concat();
@@ -103,7 +104,7 @@ fn many_messages_under_way_arrive_in_order() {
 fn the_last_reply_of_a_worker_that_leaves_is_there_when_its_end_is_told() {
     for mut rig in Rig::both() {
         for _ in 0..20 {
-            let worker = Process::start("role::answering_once", &rig.endpoint());
+            let worker = role::start("role::answering_once", &rig.endpoint());
             let link = rig.next_ready();
             assert!(rig.send(link, &[&[7; 100_000]]));
             rig.reason(link);
@@ -117,7 +118,7 @@ fn the_last_reply_of_a_worker_that_leaves_is_there_when_its_end_is_told() {
 #[test]
 fn a_killed_worker_is_gone() {
     for mut rig in Rig::both() {
-        let mut worker = Process::start("role::holding", &rig.endpoint());
+        let mut worker = role::start("role::holding", &rig.endpoint());
         let link = rig.next_ready();
         assert!(rig.send(link, &[b"x"]));
         worker.line("holding it");
@@ -215,7 +216,7 @@ fn a_private_endpoint_lets_no_other_process_in() {
         panic!("{arrival:?} needs no endpoint");
     };
     let path = endpoint.strip_prefix("ipc://").unwrap();
-    Process::start("role::knocking", path).finish();
+    role::start("role::knocking", path).finish();
     rig.join(&arrival);
     let link = rig.next_ready();
     assert!(rig.send(link, &[b"x"]));
@@ -241,16 +242,16 @@ fn a_peer_of_zmtp_2_is_served() {
 fn a_message_that_comes_byte_by_byte_is_whole() {
     let mut rig = Rig::tcp();
     let mut peer = RawPeer::connect(&rig.address());
-    for byte in crate::raw::greeting(0, b"NULL") {
+    for byte in greeting(0, b"NULL") {
         peer.write(&[byte]);
     }
-    for byte in crate::raw::frame(COMMAND, &crate::raw::ready("REP")) {
+    for byte in ready("REP", &[]) {
         peer.write(&[byte]);
     }
     let link = rig.next_ready();
     peer.finish_handshake();
-    for frame in [(MORE, &[7; 20][..]), (MORE, b""), (0, &[1; 300])] {
-        for byte in crate::raw::frame(frame.0, frame.1) {
+    for (flags, body) in [(MORE, &[7; 20][..]), (MORE, b""), (0, &[1; 300])] {
+        for byte in frame(flags, body) {
             peer.write(&[byte]);
         }
     }
@@ -280,7 +281,7 @@ fn messages_that_come_with_the_handshake_are_heard() {
     let mut rig = Rig::tcp();
     let mut peer = RawPeer::connect(&rig.address());
     let message = [frame(MORE, &[7; 20]), frame(MORE, b""), frame(0, b"early")].concat();
-    let ready = frame(COMMAND, &ready("DEALER"));
+    let ready = ready("DEALER", &[]);
     peer.write(&[&greeting(1, b"NULL"), &ready[..], &message].concat());
     let link = rig.next_ready();
     assert!(!rig.has_dealer(link));

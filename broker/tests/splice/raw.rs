@@ -3,42 +3,18 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use muster_test_support::zmtp::{self, COMMAND, LONG, MORE, SIGNATURE, frame, greeting, ready};
+
 use crate::rig::PATIENCE;
-
-pub const MORE: u8 = 1;
-const LONG: u8 = 2;
-pub const COMMAND: u8 = 4;
-
-/// The first ten bytes of every greeting since ZMTP 2.
-pub const SIGNATURE: [u8; 10] = [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F];
 
 pub struct RawPeer {
     pub stream: TcpStream,
 }
 
-/// A whole greeting of version 3.
-pub fn greeting(minor: u8, mechanism: &[u8]) -> Vec<u8> {
-    let mut bytes = SIGNATURE.to_vec();
-    bytes.extend_from_slice(&[3, minor]);
-    bytes.extend_from_slice(mechanism);
-    bytes.resize(64, 0);
-    bytes
-}
-
-/// READY with a socket type.
-pub fn ready(socket_type: &str) -> Vec<u8> {
-    let mut body = b"\x05READY\x0bSocket-Type".to_vec();
-    body.extend_from_slice(&(socket_type.len() as u32).to_be_bytes());
-    body.extend_from_slice(socket_type.as_bytes());
-    body
-}
-
 impl RawPeer {
     /// A connection on which nothing was said.
     pub fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let stream = zmtp::connect(address, PATIENCE);
         stream.set_nodelay(true).unwrap();
         RawPeer { stream }
     }
@@ -47,7 +23,7 @@ impl RawPeer {
     pub fn rep(address: &str, minor: u8) -> Self {
         let mut peer = Self::connect(address);
         peer.write(&greeting(minor, b"NULL"));
-        peer.write_frame(COMMAND, &ready("REP"));
+        peer.write(&ready("REP", &[]));
         peer
     }
 
@@ -129,27 +105,6 @@ impl RawPeer {
 
     /// Whether the other side hangs up; what it says before is dropped.
     pub fn is_hung_up(&mut self) -> bool {
-        let mut bytes = [0; 4096];
-        loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
-            }
-        }
+        zmtp::is_hung_up(&mut self.stream)
     }
-}
-
-/// A frame's bytes.
-pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(body.len() + 9);
-    match u8::try_from(body.len()) {
-        Ok(len) => bytes.extend_from_slice(&[flags, len]),
-        Err(_) => {
-            bytes.push(flags | LONG);
-            bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
-        }
-    }
-    bytes.extend_from_slice(body);
-    bytes
 }

@@ -1,78 +1,20 @@
 //! Other processes: this test program started again, in a role.
 
 use std::env;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use muster_proto::socket::{Context, SendOutcome};
+use muster_test_support::Role;
 
 use crate::rig::{answer, rep};
 
 const ENDPOINT: &str = "MUSTER_TEST_ENDPOINT";
 
-/// A process that ends with the test, however the test ends.
-pub struct Process {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Process {
-    /// Starts one of the ignored tests of this program.
-    pub fn start(role: &str, endpoint: &str) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", role])
-            .env(ENDPOINT, endpoint)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Process { child, output }
-    }
-
-    pub fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.child)
-    }
-
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(self.pid(), signal).unwrap();
-    }
-
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Waits for a role that ends by itself; panics with its output if it failed.
-    pub fn finish(mut self) {
-        let mut output = String::new();
-        self.output.read_to_string(&mut output).unwrap();
-        assert!(self.child.wait().unwrap().success(), "{output}");
-    }
-
-    /// Waits for a line of output with `word` in it, and returns what follows it there.
-    pub fn line(&mut self, word: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.output.read_line(&mut line).unwrap(),
-                0,
-                "it ended before {word:?}"
-            );
-            if let Some((_, rest)) = line.trim_end().split_once(word) {
-                return rest.to_owned();
-            }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts one of the ignored tests of this program, with an endpoint to go by.
+pub fn start(role: &str, endpoint: &str) -> Role {
+    Role::start(role, &[(ENDPOINT, endpoint)])
 }
 
 pub fn endpoint() -> String {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use muster_broker::splice::{GoneReason, SpliceConfig};
 use muster_proto::socket::{Context, Kind, Profile, Socket};
+use muster_test_support::zmtp::{COMMAND, SIGNATURE, frame, greeting, ready};
 
-use crate::raw::{COMMAND, RawPeer, SIGNATURE, frame, greeting, ready};
+use crate::raw::RawPeer;
 use crate::rig::{Rig, connect};
 
 fn hasty(config: &mut SpliceConfig) {
@@ -82,7 +83,7 @@ fn a_socket_of_the_wrong_type_is_refused() {
     for (n, socket_type) in (1..).zip(["PUSH", "REQ", "SUB"]) {
         let mut peer = RawPeer::connect(&rig.address());
         peer.write(&greeting(1, b"NULL"));
-        peer.write_frame(COMMAND, &ready(socket_type));
+        peer.write(&ready(socket_type, &[]));
         rig.until("an end", |rig| rig.gone.len() == n);
         assert!(peer.is_hung_up());
     }

@@ -8,39 +8,18 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/examples/methods.py");
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The folder of the three programs, the other two built if need be.
 pub fn programs() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let muster = PathBuf::from(env!("CARGO_BIN_EXE_muster"));
-        let folder = muster.parent().unwrap().to_path_buf();
-        if ["muster-broker", "muster-worker"]
-            .iter()
-            .any(|name| !folder.join(name).is_file())
-        {
-            let built = Command::new(env!("CARGO"))
-                .args([
-                    "build",
-                    "--release",
-                    "--bins",
-                    "-p",
-                    "muster-broker",
-                    "-p",
-                    "muster-worker",
-                ])
-                .arg("--manifest-path")
-                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-                .status();
-            assert!(built.unwrap().success());
-        }
-        folder
-    })
+    let muster = env!("CARGO_BIN_EXE_muster");
+    for name in ["muster-broker", "muster-worker"] {
+        muster_test_support::program(muster, name);
+    }
+    Path::new(muster).parent().unwrap()
 }
 
 /// A runtime directory and a home of its own; whatever lives there is ended with it.
@@ -164,18 +143,8 @@ pub fn kill(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
-pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "waiting for: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+pub fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
+    muster_test_support::wait_until(what, DEADLINE, is_true);
 }
 
 /// Processes of the cluster: of its broker, its workers and their slots.

@@ -7,7 +7,7 @@ use muster_proto::socket::{
     Frame, Interest, Kind, LinkEvent, PollItem, Profile, SendOutcome, SocketError, Watch, poll,
 };
 
-use crate::process::Peer;
+use crate::process;
 use crate::{PATIENCE, context, dial, listen, nonce, open, receive, send, wait_until};
 
 #[test]
@@ -77,7 +77,7 @@ fn a_killed_peer_is_told_of_once_and_after_its_last_message() {
                 _ => format!("ipc://{}/s", folder.path().display()),
             })
             .unwrap();
-        let mut peer = Peer::start("sender", &router.last_endpoint().unwrap());
+        let mut peer = process::start("sender", &router.last_endpoint().unwrap());
         let id = receive(&router)[0].share();
 
         peer.kill();

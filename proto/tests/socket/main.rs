@@ -10,7 +10,7 @@ mod security;
 mod signals;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_proto::socket::{Context, Frame, Kind, Nonce, Profile, SendOutcome, Socket};
 
@@ -61,12 +61,8 @@ fn send<const N: usize>(socket: &Socket, frames: [&[u8]; N]) {
     );
 }
 
-fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "still waiting for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
+    muster_test_support::wait_until(what, PATIENCE, is_true);
 }
 
 /// Tells threads to end, also when the test panics.

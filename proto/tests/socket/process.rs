@@ -1,58 +1,18 @@
 //! Other processes: this test program started again, in a role.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 
 use muster_proto::socket::{Kind, Profile};
+use muster_test_support::Role;
 
 use crate::{context, dial, listen, receive, send};
 
 const ENDPOINT: &str = "MUSTER_TEST_ENDPOINT";
 
-/// A process that ends with the test, however the test ends.
-pub struct Peer(Child);
-
-impl Peer {
-    /// Starts one of the ignored tests below as a process of its own.
-    pub fn start(role: &str, endpoint: &str) -> Self {
-        let child = Command::new(env::current_exe().expect("this program"))
-            .args([
-                "--ignored",
-                "--exact",
-                "--nocapture",
-                &format!("process::{role}"),
-            ])
-            .env(ENDPOINT, endpoint)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program runs");
-        Self(child)
-    }
-
-    pub fn kill(&mut self) {
-        self.0.kill().expect("it is our child");
-        self.0.wait().expect("it is our child");
-    }
-
-    /// The first line of output that starts with `word`, without it.
-    pub fn line(&mut self, word: &str) -> String {
-        let output = self.0.stdout.take().expect("read once");
-        BufReader::new(output)
-            .lines()
-            .map_while(Result::ok)
-            // The harness writes the test's name on the same line first.
-            .find_map(|line| line.split_once(word).map(|(_, rest)| rest.to_owned()))
-            .expect("the role says so")
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts one of the ignored tests below as a process of its own.
+pub fn start(role: &str, endpoint: &str) -> Role {
+    Role::start(&format!("process::{role}"), &[(ENDPOINT, endpoint)])
 }
 
 /// Sends numbered messages to the endpoint until it is killed.
@@ -93,7 +53,7 @@ fn first_routing_id() {
 fn routing_ids_differ_between_processes() {
     // libzmq draws them from libc's generator, which starts alike in every process unless seeded.
     let ids: Vec<String> = (0..3)
-        .map(|_| Peer::start("first_routing_id", "").line("routing id "))
+        .map(|_| start("first_routing_id", "").line("routing id "))
         .collect();
     assert!(
         ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2],

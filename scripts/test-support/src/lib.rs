@@ -1,8 +1,15 @@
-//! What tests of several crates need: waits with an end, and memory groups of the kernel.
+//! What tests of several crates need.
 
 mod memory_group;
+mod process;
+mod program;
+mod role;
+pub mod zmtp;
 
 pub use memory_group::MemoryGroup;
+pub use process::{is_alive, resident_kib};
+pub use program::program;
+pub use role::Role;
 
 use std::time::{Duration, Instant};
 
@@ -19,4 +26,12 @@ pub fn wait_for<T>(what: &str, patience: Duration, mut check: impl FnMut() -> Op
         assert!(start.elapsed() < patience, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until `is_so`.
+///
+/// # Panics
+/// After `patience`, with what was waited for.
+pub fn wait_until(what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, patience, || is_so().then_some(()));
 }

@@ -6,7 +6,7 @@
 mod program;
 
 #[allow(unused_imports, reason = "every test file uses a part of it")]
-pub use program::{Program, children_of, is_alive, kill, until};
+pub use program::{Program, children_of, kill, until};
 
 use muster_proto::connection::Connection;
 use muster_proto::id::{CallId, DispatchId, Epoch};

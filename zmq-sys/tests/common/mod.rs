@@ -1,23 +1,18 @@
-//! A ROUTER in a context of its own, and peers made of bytes.
+//! A ROUTER in a context of its own.
 
 // Each test uses a part of it.
 #![allow(dead_code)]
 
 use std::ffi::{CStr, CString, c_int, c_void};
-use std::io::Read;
 use std::net::TcpStream;
-use std::process::Child;
 use std::time::Duration;
 
+use muster_test_support::zmtp;
 use zmq_sys::{ZMQ_LAST_ENDPOINT, ZMQ_LINGER, ZMQ_MAXMSGSIZE, ZMQ_RCVTIMEO, ZMQ_ROUTER};
 
 /// Waits end far earlier; this is the limit for a machine under extreme load.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const MESSAGE_BYTES_MAX: i64 = 1 << 20;
-
-pub const MORE: u8 = 1;
-pub const LONG: u8 = 2;
-pub const COMMAND: u8 = 4;
 
 /// A ROUTER in a context of its own.
 pub struct Router {
@@ -113,43 +108,5 @@ impl Drop for Router {
 }
 
 pub fn connect(endpoint: &str) -> TcpStream {
-    let stream = TcpStream::connect(endpoint.trim_start_matches("tcp://")).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = match u8::try_from(body.len()) {
-        Ok(len) => vec![flags, len],
-        Err(_) => {
-            let mut head = vec![flags | LONG];
-            head.extend_from_slice(&(body.len() as u64).to_be_bytes());
-            head
-        }
-    };
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-/// Whether the other side hangs up instead of taking what we say.
-pub fn is_hung_up(stream: &mut impl Read) -> bool {
-    let mut bytes = [0; 4096];
-    loop {
-        match stream.read(&mut bytes) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
-        }
-    }
-}
-
-/// Kills the process of a role when the test ends, however it ends.
-pub struct Role(pub Child);
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    zmtp::connect(endpoint, PATIENCE)
 }

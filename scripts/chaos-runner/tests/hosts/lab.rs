@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,15 +16,8 @@ const THERE: &str = "10.213.77.2";
 pub const MIX_OF_1: &str = "7107324278099875";
 
 /// Waits until `check` gives something.
-pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = check() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+pub fn wait_for<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    muster_test_support::wait_for(what, PATIENCE, check)
 }
 
 /// Whatever the test harness does with output: skipping must not go unseen.
@@ -303,30 +295,6 @@ fn ip(args: &[&str]) -> Result<(), String> {
     }
 }
 
-/// A program of Muster, built if need be.
 fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let own = Path::new(env!("CARGO_BIN_EXE_muster-chaos"));
-        let folder = own.parent().unwrap().to_path_buf();
-        let names = ["muster-broker", "muster-worker", "muster"];
-        if names.iter().any(|name| !folder.join(name).is_file()) {
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--release", "--bins"])
-                .args([
-                    "-p",
-                    "muster-broker",
-                    "-p",
-                    "muster-worker",
-                    "-p",
-                    "muster-client",
-                ])
-                .arg("--manifest-path")
-                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
-                .status();
-            assert!(built.unwrap().success());
-        }
-        folder
-    });
-    folder.join(name)
+    muster_test_support::program(env!("CARGO_BIN_EXE_muster-chaos"), name)
 }

@@ -5,6 +5,7 @@ mod place;
 mod proxy;
 
 use muster_client::{Call, Client, Target};
+use muster_test_support::zmtp::{MORE, frame, greeting, ready};
 use place::{Dealer, PATIENCE, Place, rep, wait_for};
 use proxy::{Proxy, Way};
 use serde_json::{Value, json};
@@ -233,16 +234,8 @@ fn recorded_bytes_played_again_are_another_call_with_an_answer_of_its_own() {
 
 /// All that a DEALER without keys sends for one call: greeting, READY, and the message.
 fn zmtp_call(body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0];
-    bytes.extend_from_slice(b"NULL");
-    bytes.resize(64, 0);
-    let ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER";
-    bytes.extend([4, ready.len() as u8]);
-    bytes.extend_from_slice(ready);
-    // The empty delimiter, more to come; then the body.
-    bytes.extend([1, 0, 0, body.len() as u8]);
-    bytes.extend_from_slice(body);
-    bytes
+    let message = [frame(MORE, b""), frame(0, body)].concat();
+    [greeting(0, b"NULL"), ready("DEALER", &[]), message].concat()
 }
 
 /// A client whose connection is reset while its calls run finds them again, each run once.

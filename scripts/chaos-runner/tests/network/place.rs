@@ -5,53 +5,21 @@ use muster_proto::connection::Connection;
 use muster_proto::socket::{Context, Frame, Kind, Profile, SendOutcome, Socket};
 use muster_worker::{BrokerAddress, Stopper, Worker};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longer than anything here takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `check` gives something.
-pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = check() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+pub fn wait_for<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    muster_test_support::wait_for(what, PATIENCE, check)
 }
 
-/// A program of Muster, built if need be.
 pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let own = Path::new(env!("CARGO_BIN_EXE_muster-chaos"));
-        let folder = own.parent().unwrap().to_path_buf();
-        let names = ["muster-broker", "muster-worker", "muster"];
-        if names.iter().any(|name| !folder.join(name).is_file()) {
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--release", "--bins"])
-                .args([
-                    "-p",
-                    "muster-broker",
-                    "-p",
-                    "muster-worker",
-                    "-p",
-                    "muster-client",
-                ])
-                .arg("--manifest-path")
-                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
-                .status();
-            assert!(built.unwrap().success());
-        }
-        folder
-    });
-    folder.join(name)
+    muster_test_support::program(env!("CARGO_BIN_EXE_muster-chaos"), name)
 }
 
 /// The broker. Ends with the test, however the test ends.
