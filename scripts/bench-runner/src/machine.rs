@@ -1,6 +1,7 @@
 //! The machine that the figures are from.
 
 use serde::Serialize;
+use std::fmt;
 use std::fs;
 
 /// What matters of a machine.
@@ -16,6 +17,22 @@ pub struct Machine {
     pub system: String,
     /// What else ran when the measurement began: the load of the last minute.
     pub load: f64,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine {
+            processor,
+            cores,
+            memory_gib,
+            system,
+            load,
+        } = self;
+        write!(
+            f,
+            "{processor}, {cores} cores, {memory_gib:.0} GiB, {system}; load {load} at start"
+        )
+    }
 }
 
 /// This machine.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -175,4 +175,22 @@ pub fn beside(name: &str) -> anyhow::Result<std::path::PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// In a role: tells the process that started it that this one is at work.
+///
+/// # Errors
+/// When nobody can be told.
+pub fn ready() -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "ready").context("standard output")?;
+    out.flush().context("standard output")
+}
+
+/// In a role: ends this process when the one that started it has ended, however that happened.
+pub fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
 }

@@ -58,14 +58,7 @@ impl Report {
 
     /// A table in Markdown, which reads well on a terminal, too.
     pub fn print_table(&self) {
-        let Machine {
-            processor,
-            cores,
-            memory_gib,
-            system,
-            load,
-        } = &self.machine;
-        println!("{processor}, {cores} cores, {memory_gib:.0} GiB, {system}; load {load} at start");
+        println!("{}", self.machine);
         println!();
         let heads = [
             "work",

@@ -111,14 +111,7 @@ impl Report {
                  p99 {p99_ms:.2} ms, max {max_ms:.2} ms ({rounds} rounds; aim {aim_ms:.0} at p99)"
             );
         }
-        let Machine {
-            processor,
-            cores,
-            memory_gib,
-            system,
-            load,
-        } = &self.machine;
-        println!("{processor}, {cores} cores, {memory_gib:.0} GiB, {system}, load {load:.1}");
+        println!("{}", self.machine);
     }
 }
 

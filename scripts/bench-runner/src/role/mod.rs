@@ -7,10 +7,9 @@ mod managed_worker;
 mod proxy;
 mod rep_worker;
 
-use anyhow::Context as _;
 use clap::Subcommand;
 use muster_bench::keeper;
-use std::io::{self, Read, Write};
+use muster_bench::process::{end_with_parent, ready};
 use std::path::PathBuf;
 
 pub use client::{Outcome, Shape};
@@ -105,19 +104,4 @@ impl Role {
             Role::Client { req, endpoint } => client::run(*req, endpoint),
         }
     }
-}
-
-/// Tells the process that measures that this one is at work.
-fn ready() -> anyhow::Result<()> {
-    let mut out = io::stdout();
-    writeln!(out, "ready").context("standard output")?;
-    out.flush().context("standard output")
-}
-
-/// Ends the process when the one that measures has ended, however that happened.
-fn end_with_parent() {
-    std::thread::spawn(|| {
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
 }

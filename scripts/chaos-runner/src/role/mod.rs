@@ -7,9 +7,8 @@ mod managed;
 mod one_call;
 mod stock_client;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use std::io::{self, Read, Write};
+use muster_bench::process::{end_with_parent, ready};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -138,19 +137,4 @@ impl Role {
             Role::Flooder { endpoint, calls } => flooder::run(endpoint, *calls),
         }
     }
-}
-
-/// Tells the directing process that this one is at work.
-fn ready() -> anyhow::Result<()> {
-    let mut out = io::stdout();
-    writeln!(out, "ready").context("standard output")?;
-    out.flush().context("standard output")
-}
-
-/// Ends the process when the one that directs it has ended, however that happened.
-fn end_with_parent() {
-    std::thread::spawn(|| {
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
 }
