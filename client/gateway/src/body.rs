@@ -1,7 +1,7 @@
 //! Reading a request's body: so much, in such a time.
 
 use crate::budget::Share;
-use crate::server::Gateway;
+use crate::gateway::Gateway;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::StatusCode;

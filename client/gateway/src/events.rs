@@ -1,8 +1,8 @@
 //! `GET /events`: a snapshot each second, as server-sent events, while somebody watches.
 
+use crate::gateway::Gateway;
 use crate::limits::WATCHERS_MAX;
 use crate::reply::{Payload, Reply, line};
-use crate::server::Gateway;
 use crate::snapshot;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};

@@ -2,12 +2,12 @@
 
 use crate::asking::Asking;
 use crate::body;
+use crate::gateway::Gateway;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::{Door, Sample};
 use crate::pool::Failure;
 use crate::reply::{JSON, Reply, bytes_of, line, no_content, reply};
 use crate::request;
-use crate::server::Gateway;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode};

@@ -15,6 +15,7 @@ mod config;
 mod events;
 mod failures;
 mod gate;
+mod gateway;
 mod jsonrpc;
 mod limits;
 mod metrics;

@@ -3,11 +3,11 @@
 use crate::broker;
 use crate::events;
 use crate::gate::Denied;
+use crate::gateway::Gateway;
 use crate::jsonrpc::{self, explain};
 use crate::metrics;
 use crate::page;
 use crate::reply::{JSON, Payload, Reply, TEXT, line, reply};
-use crate::server::Gateway;
 use crate::xmlrpc;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};

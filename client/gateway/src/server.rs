@@ -1,31 +1,23 @@
 //! The listener and its connections.
 
-use crate::budget::Budget;
-use crate::config::{Config, ConfigError, Patience};
-use crate::events::{self, Hub};
-use crate::failures::Failures;
-use crate::gate::Gate;
-use crate::limits::{BODIES_BYTES_MAX, CONNECTIONS_MAX, GRACE, HEAD_BYTES_MAX};
-use crate::metrics::Metrics;
+use crate::config::{Config, ConfigError};
+use crate::events;
+use crate::gateway::{Counted, Gateway};
+use crate::limits::{CONNECTIONS_MAX, GRACE, HEAD_BYTES_MAX};
 use crate::patience::Patient;
 use crate::pool::Pool;
-use crate::request::Policy;
 use crate::router;
 use crate::stop::Stop;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, info, warn};
-use muster_proto::socket::random_bytes;
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 /// Why the gateway can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -44,37 +36,6 @@ pub enum ServeError {
     /// The system refuses what a server needs.
     #[error(transparent)]
     System(#[from] io::Error),
-}
-
-/// What all connections share.
-pub(crate) struct Gateway {
-    pub(crate) pool: Arc<dyn Pool>,
-    pub(crate) policy: Policy,
-    pub(crate) body_bytes_max: usize,
-    pub(crate) patience: Patience,
-    pub(crate) budget: Budget,
-    pub(crate) gate: Gate,
-    pub(crate) metrics: Metrics,
-    pub(crate) failures: Failures,
-    pub(crate) hub: Hub,
-    pub(crate) stop: Stop,
-    connections: AtomicUsize,
-    /// One of them has ended.
-    ended: Notify,
-    keys: AtomicU64,
-    key_prefix: String,
-}
-
-impl Gateway {
-    /// A key for a call: random for this gateway, so that nobody guesses it.
-    pub(crate) fn key(&self) -> String {
-        let number = self.keys.fetch_add(1, Ordering::Relaxed);
-        format!("{}.{number}", self.key_prefix)
-    }
-
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
 }
 
 /// A gateway that listens and does not serve yet.
@@ -116,33 +77,10 @@ impl Server {
     /// # Errors
     /// [`ServeError::System`] when it can't start.
     pub fn run(self, pool: Arc<dyn Pool>, stop: Stop) -> Result<(), ServeError> {
-        let mut key_prefix = String::new();
-        for byte in random_bytes::<12>()? {
-            let _ = write!(key_prefix, "{byte:02x}");
-        }
-        let config = self.config;
-        let gateway = Arc::new(Gateway {
-            pool,
-            policy: Policy {
-                allow_admin: config.allow_admin,
-                timeout: config.timeout,
-            },
-            body_bytes_max: config.body_bytes_max,
-            patience: config.patience,
-            budget: Budget::new(BODIES_BYTES_MAX),
-            gate: Gate::new(config.token, &config.allow_hosts),
-            metrics: Metrics::default(),
-            failures: Failures::default(),
-            hub: Hub::default(),
-            stop,
-            connections: AtomicUsize::new(0),
-            ended: Notify::new(),
-            keys: AtomicU64::new(1),
-            key_prefix,
-        });
+        let gateway = Arc::new(Gateway::new(self.config, pool, stop)?);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Only large bodies go there, and two are enough to keep the cores busy.
+            // Only large bodies go there, and a few keep every core busy.
             .max_blocking_threads(4)
             .build()?;
         runtime.block_on(serve(&gateway, self.listener))?;
@@ -173,33 +111,12 @@ async fn serve(gateway: &Arc<Gateway>, listener: TcpListener) -> io::Result<()> 
     }
     drop(listener);
     info!("leaving: finishing what is under way");
-    let quiet = async {
-        loop {
-            let ended = gateway.ended.notified();
-            if gateway.connections() == 0 {
-                return;
-            }
-            ended.await;
-        }
-    };
     tokio::select! {
-        () = quiet => {}
+        () = gateway.quiet() => {}
         () = gateway.stop.asked(2) => info!("stopped"),
         () = tokio::time::sleep(GRACE) => warn!("some requests did not finish in time"),
     }
     Ok(())
-}
-
-/// A connection as it is counted.
-struct Counted {
-    gateway: Arc<Gateway>,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.gateway.connections.fetch_sub(1, Ordering::Relaxed);
-        self.gateway.ended.notify_one();
-    }
 }
 
 fn accept(gateway: &Arc<Gateway>, stream: TcpStream, peer: SocketAddr) {
@@ -207,16 +124,13 @@ fn accept(gateway: &Arc<Gateway>, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!("{peer}: {error}");
     }
-    let before = gateway.connections.fetch_add(1, Ordering::Relaxed);
-    let counted = Counted {
-        gateway: Arc::clone(gateway),
-    };
-    if before >= CONNECTIONS_MAX {
+    let counted = Counted::new(gateway);
+    if gateway.connections() > CONNECTIONS_MAX {
         tokio::spawn(turn_away(stream, counted));
         return;
     }
     tokio::spawn(async move {
-        if let Err(error) = converse(&counted.gateway, stream).await {
+        if let Err(error) = converse(counted.gateway(), stream).await {
             debug!("{peer}: {error}");
         }
     });

@@ -2,7 +2,7 @@
 
 use crate::broker;
 use crate::failures::now_ms;
-use crate::server::Gateway;
+use crate::gateway::Gateway;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;

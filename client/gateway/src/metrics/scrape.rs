@@ -4,7 +4,7 @@
 
 use super::exposition::Exposition;
 use crate::broker;
-use crate::server::Gateway;
+use crate::gateway::Gateway;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
