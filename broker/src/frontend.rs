@@ -134,11 +134,6 @@ impl Frontend {
         self.routing.len()
     }
 
-    /// Replies that wait for their clients.
-    pub fn outbox_len(&self) -> usize {
-        self.outbox.len()
-    }
-
     /// The next message, if there is one.
     ///
     /// # Errors

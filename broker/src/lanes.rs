@@ -9,9 +9,9 @@ mod server;
 pub use lane::Lane;
 pub use server::Server;
 
+use crate::CoreEvent;
 use crate::keyring::Keyring;
 use crate::lines::{LineEvent, Lines, Lock, Outgoing, Received};
-use crate::server::CoreEvent;
 use crate::splice::{Arrival, DialId, GoneReason, LinkId, Origin, Splice, SpliceError};
 use crate::workers::Order;
 use crate::zap::Domain;

@@ -32,3 +32,10 @@ pub mod tally;
 pub mod workers;
 pub mod zap;
 mod zmtp;
+
+use muster_core::{Action, Event};
+
+/// What happens, with requests and replies as the broker keeps them.
+pub(crate) type CoreEvent = Event<request::Request, reply::Reply>;
+/// What is to be done, likewise.
+pub(crate) type CoreAction = Action<request::Request, reply::Reply>;

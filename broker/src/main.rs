@@ -80,25 +80,18 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let context = Context::new(IO_THREADS).context("ZeroMQ")?;
     let sockets_max = context.sockets_max();
     info!("at most {files_max} open files (was {before}) and {sockets_max} sockets");
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    let disconnect = Nonce::random().context("random bytes")?;
-    let identity = Identity {
-        host: &host,
-        started: clock.started(),
-        advertise: cli.advertise.as_deref(),
-        disconnect,
-        keyring: None,
-    };
     let servers = config::servers(cli)?;
     let leave = leave_on_signals()?;
     let room = Room::new(cli.connections_max, files_max);
     let keyring = keyring(cli, &listen, &context, room)?;
+    let disconnect = Nonce::random().context("random bytes")?;
+    let system = rustix::system::uname();
     let identity = Identity {
+        host: &system.nodename().to_string_lossy(),
+        started: clock.started(),
+        advertise: cli.advertise.as_deref(),
+        disconnect,
         keyring: keyring.as_ref(),
-        ..identity
     };
     let doors = Doors::open(&context, &dir, &listen, &identity)?;
     room.bound_listeners();
@@ -106,27 +99,10 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let epoch = Epoch(u64::from_be_bytes(random_bytes().context("random bytes")?));
     let seed = u64::from_be_bytes(random_bytes().context("random bytes")?);
     doors.announce()?;
-    info!(
-        "serving cluster {}: {}",
-        doors.local.name, doors.local.frontend
-    );
+    tell_addresses(&doors);
     if let (Some(keyring), Some(remote)) = (&keyring, &doors.remote) {
         for path in keyring.write_role_files(remote)? {
             info!("connection file for other machines: {}", path.display());
-        }
-    }
-    if let Some(remote) = &doors.remote {
-        let doors = [
-            ("clients", &remote.frontend),
-            ("stock workers", &remote.backend),
-            ("managed workers", &remote.workers),
-            ("events", &remote.events),
-        ];
-        for (who, endpoint) in doors
-            .into_iter()
-            .filter(|(_, endpoint)| !endpoint.is_empty())
-        {
-            info!("{who} at {endpoint}");
         }
     }
     let Doors {
@@ -145,18 +121,7 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     for server in servers {
         lanes.add(server)?;
     }
-    let memory_max = memory::limit_bytes();
-    let fit = Fit::new(cli, memory_max);
-    if let Some(max) = memory_max
-        && fit != Fit::new(cli, None)
-    {
-        warn!(
-            "this process may have {} MiB of memory: at most {} calls of {} MiB together may wait",
-            max >> 20,
-            fit.queued_calls_max,
-            fit.queued_bytes_max >> 20
-        );
-    }
+    let fit = fit(cli);
     let config = config::core_config(cli, fit, epoch);
     let mut core = Core::new(config, seed, clock.now(), names.registered);
     core.expect_of_lanes(names.served_by_lanes);
@@ -196,6 +161,42 @@ fn serve(cli: &Cli) -> anyhow::Result<Exit> {
     let stopped = leave.asked.load(Ordering::Relaxed) > 1;
     info!("{}", if stopped { "stopped" } else { "left" });
     Ok(Exit::Done)
+}
+
+fn tell_addresses(doors: &Doors) {
+    info!(
+        "serving cluster {}: {}",
+        doors.local.name, doors.local.frontend
+    );
+    let Some(remote) = &doors.remote else { return };
+    let addresses = [
+        ("clients", &remote.frontend),
+        ("stock workers", &remote.backend),
+        ("managed workers", &remote.workers),
+        ("events", &remote.events),
+    ];
+    for (who, endpoint) in addresses {
+        if !endpoint.is_empty() {
+            info!("{who} at {endpoint}");
+        }
+    }
+}
+
+/// The caps, smaller than those of the flags where the system gives this process little memory.
+fn fit(cli: &Cli) -> Fit {
+    let memory_max = memory::limit_bytes();
+    let fit = Fit::new(cli, memory_max);
+    if let Some(max) = memory_max
+        && fit != Fit::new(cli, None)
+    {
+        warn!(
+            "this process may have {} MiB of memory: at most {} calls of {} MiB together may wait",
+            max >> 20,
+            fit.queued_calls_max,
+            fit.queued_bytes_max >> 20
+        );
+    }
+    fit
 }
 
 /// The keys and the thread that judges by them, when some door asks for keys.

@@ -19,15 +19,13 @@ use crate::request::Request;
 use crate::room::{Refused, Room};
 use crate::streamed::Streamed;
 use crate::workers::{Received, Workers};
+use crate::{CoreAction, CoreEvent};
 use log::info;
-use muster_core::{Action, Core, Event, MonoTime};
+use muster_core::{Core, Event, MonoTime};
 use muster_proto::socket::{self, Interest, PollItem, SocketError, Wake};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-pub(crate) type CoreEvent = Event<Request, Reply>;
-pub(crate) type CoreAction = Action<Request, Reply>;
 
 /// Messages read from one door before the others have their turn.
 const DOOR_MESSAGES_MAX: usize = 256;

@@ -12,9 +12,9 @@ mod replies;
 
 pub use order::Order;
 
+use crate::CoreEvent;
 use crate::keyring::Keyring;
 use crate::logging::LogLimit;
-use crate::server::CoreEvent;
 use crate::streamed::Streamed;
 use ending::ending_of;
 use log::{info, warn};

@@ -6,6 +6,7 @@ mod methods;
 mod status;
 mod workers;
 
+use crate::CoreEvent;
 use crate::clock::Clock;
 use crate::frontend::{Asker, Desk};
 use crate::introspect::{LOCALS, Local, read_params};
@@ -13,7 +14,6 @@ use crate::keyring::Keyring;
 use crate::lanes::Lanes;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::server::CoreEvent;
 use crate::workers::Workers;
 use muster_core::Core;
 use muster_proto::code::Code;

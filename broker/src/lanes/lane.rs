@@ -1,9 +1,9 @@
 //! One lane: a stock worker, what it was given, and what its replies have to fit.
 
+use crate::CoreEvent;
 use crate::lines::Body;
 use crate::reply::{Form, Reply};
 use crate::request::Kind as RequestKind;
-use crate::server::CoreEvent;
 use crate::splice::LinkId;
 use crate::workers::Order;
 use muster_core::{

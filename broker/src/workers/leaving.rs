@@ -1,7 +1,7 @@
 //! How links and workers end, as the socket sees it.
 
 use super::{Peer, Workers};
-use crate::server::CoreEvent;
+use crate::CoreEvent;
 use log::warn;
 use muster_core::{EndReason, Event, SlotId, WorkerId};
 

@@ -34,14 +34,6 @@ impl Socket {
         self.configure(|| self.raw.options.set_subscribe(prefix))
     }
 
-    /// Takes one subscription back.
-    ///
-    /// # Errors
-    /// [`SocketError::System`] when the socket is no SUB.
-    pub fn unsubscribe(&self, prefix: &[u8]) -> Result<(), SocketError> {
-        self.configure(|| self.raw.options.set_unsubscribe(prefix))
-    }
-
     /// Replaces the profile's limits of messages kept (0: none), for later connections.
     ///
     /// # Errors

@@ -93,11 +93,6 @@ impl<'a> PollItem<'a> {
         self.has(ZMQ_POLLIN)
     }
 
-    /// Whether there is room to send or write.
-    pub fn is_writable(&self) -> bool {
-        self.has(ZMQ_POLLOUT)
-    }
-
     /// Whether the descriptor failed or its other end is gone.
     pub fn is_broken(&self) -> bool {
         self.has(ZMQ_POLLERR)
