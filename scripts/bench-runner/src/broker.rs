@@ -76,12 +76,6 @@ impl Broker {
         self.pid
     }
 
-    /// Whether stock REP workers can come.
-    pub fn has_backend(&self) -> bool {
-        let path = self.connection.backend.strip_prefix("ipc://");
-        path.is_some_and(|path| Path::new(path).exists())
-    }
-
     /// Its connection file.
     pub fn connection_path(&self) -> &Path {
         &self.path

@@ -17,11 +17,6 @@ pub const CROWD_PROCESSES: usize = 4;
 pub fn lanes(bench: &Bench) -> anyhow::Result<Measured> {
     let lanes = bench.amount(500, 200);
     let crowded = Managed::start(&bench.broker, 4, 1)?;
-    if !crowded.broker.has_backend() {
-        return Ok(Measured::Skipped(
-            "this broker does not open its backend".into(),
-        ));
-    }
     let backend = crowded.broker.connection.backend.as_str();
     let each = (lanes / CROWD_PROCESSES).to_string();
     let args = ["rep-worker", "--endpoint", backend, "--sockets", &each];

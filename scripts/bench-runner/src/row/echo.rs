@@ -1,30 +1,21 @@
 //! Echo through the broker and through libzmq's proxy, by the same clients.
 
+mod pool;
+
 use super::Measured;
 use crate::bench::Bench;
-use crate::broker::Broker;
 use crate::figure::{Aim, Figure, short};
 use crate::histogram::Histogram;
-use crate::process::{RoleProcess, scheduled_seconds};
+use crate::process::RoleProcess;
 use crate::role::{Outcome, Shape};
 use crate::stats::Summary;
-use anyhow::Context as _;
-use std::time::Duration;
-
-const WORKERS: usize = 4;
+use pool::{Kind, Pool, cpu_s_of};
 
 /// What is in each call.
 const TEXT: &str = "\"All that is gold does not glitter\"";
 
 /// What stands for the attachment.
 const FRAME: &str = r#"{"$frame":0}"#;
-
-/// Workers of the broker's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Managed,
-    Lanes,
-}
 
 /// Clients and how they call.
 struct Load {
@@ -56,11 +47,7 @@ pub fn managed(bench: &Bench) -> anyhow::Result<Measured> {
 }
 
 pub fn lanes(bench: &Bench) -> anyhow::Result<Measured> {
-    let rounds = match measure(bench, Kind::Lanes, &DEALERS) {
-        Ok(rounds) => rounds,
-        Err(error) if error.is::<NoLanes>() => return Ok(Measured::Skipped(error.to_string())),
-        Err(error) => return Err(error),
-    };
+    let rounds = measure(bench, Kind::Lanes, &DEALERS)?;
     Ok(Measured::Figures(vec![rate(
         bench,
         "echo-lanes",
@@ -217,118 +204,6 @@ fn figure(
         note,
         ..figure
     }
-}
-
-/// The broker has no lanes yet.
-#[derive(Debug)]
-struct NoLanes;
-
-impl std::fmt::Display for NoLanes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("this broker does not open its backend")
-    }
-}
-
-impl std::error::Error for NoLanes {}
-
-/// Everything of one side; the clients are shared.
-struct Pool {
-    frontend: String,
-    middle: Middle,
-    workers: Vec<RoleProcess>,
-}
-
-/// What stands between clients and workers.
-#[allow(clippy::large_enum_variant)] // There is one at a time.
-enum Middle {
-    Broker(Broker),
-    Proxy(RoleProcess),
-}
-
-impl Pool {
-    fn of_broker(program: &std::path::Path, kind: Kind) -> anyhow::Result<Self> {
-        let broker = Broker::start(program, &[])?;
-        let connection = broker.connection.clone();
-        let mut processes = Vec::new();
-        for n in 0..WORKERS {
-            let name = format!("w{n}");
-            processes.push(match kind {
-                Kind::Managed => {
-                    let path = broker.connection_path().to_str().context("a path")?;
-                    let args = ["managed-worker", "--name", &name, "--connection", path];
-                    RoleProcess::start(&args)?
-                }
-                Kind::Lanes => {
-                    if !broker.has_backend() {
-                        return Err(NoLanes.into());
-                    }
-                    RoleProcess::start(&["rep-worker", "--endpoint", &connection.backend])?
-                }
-            });
-        }
-        broker.await_slots(WORKERS as u64, Duration::from_secs(10))?;
-        let frontend = connection.frontend;
-        Ok(Pool {
-            frontend,
-            middle: Middle::Broker(broker),
-            workers: processes,
-        })
-    }
-
-    /// Clients and workers come by TCP on loopback, with their roles' keys or without any.
-    fn over_tcp(program: &std::path::Path, has_keys: bool) -> anyhow::Result<Self> {
-        let listen = ["--listen", "tcp://127.0.0.1:0", "--curve"];
-        let broker = Broker::start(program, if has_keys { &listen } else { &listen[..2] })?;
-        let file = |role| -> anyhow::Result<String> {
-            let path = broker.remote_path(role, has_keys)?;
-            Ok(path.to_str().context("a path")?.to_owned())
-        };
-        let (client, worker) = (file("client")?, file("worker")?);
-        let mut workers = Vec::new();
-        for n in 0..WORKERS {
-            let name = format!("w{n}");
-            let args = ["managed-worker", "--name", &name, "--connection", &worker];
-            workers.push(RoleProcess::start(&args)?);
-        }
-        broker.await_slots(WORKERS as u64, Duration::from_secs(10))?;
-        Ok(Pool {
-            frontend: client,
-            middle: Middle::Broker(broker),
-            workers,
-        })
-    }
-
-    fn of_proxy(folder: &std::path::Path) -> anyhow::Result<Self> {
-        let endpoint = |name: &str| format!("ipc://{}/{name}", folder.display());
-        let (frontend, backend) = (endpoint("front"), endpoint("back"));
-        let args = ["proxy", "--frontend", &frontend, "--backend", &backend];
-        let middle = Middle::Proxy(RoleProcess::start(&args)?);
-        let mut workers = Vec::new();
-        for _ in 0..WORKERS {
-            workers.push(RoleProcess::start(&["rep-worker", "--endpoint", &backend])?);
-        }
-        Ok(Pool {
-            frontend,
-            middle,
-            workers,
-        })
-    }
-
-    /// Processor time so far, in seconds: the middle and the workers.
-    fn cpu_s(&self) -> anyhow::Result<[f64; 2]> {
-        let middle = match &self.middle {
-            Middle::Broker(broker) => broker.pid(),
-            Middle::Proxy(proxy) => proxy.pid(),
-        };
-        Ok([scheduled_seconds(middle)?, cpu_s_of(&self.workers)?])
-    }
-}
-
-fn cpu_s_of(processes: &[RoleProcess]) -> anyhow::Result<f64> {
-    processes
-        .iter()
-        .map(|process| scheduled_seconds(process.pid()))
-        .sum()
 }
 
 fn measure(bench: &Bench, kind: Kind, load: &Load) -> anyhow::Result<Vec<[Side; 2]>> {
