@@ -27,11 +27,13 @@ pub(super) struct ServerParams {
 }
 
 impl Front<'_> {
+    /// By name as people count: `node2` before `node10`.
     pub(super) fn workers_json(&self) -> Value {
-        self.core
-            .workers()
-            .into_iter()
-            .map(|worker| self.worker_json(&worker))
+        let mut workers = self.core.workers();
+        workers.sort_by(|a, b| alphanumeric_sort::compare_str(&a.name, &b.name));
+        workers
+            .iter()
+            .map(|worker| self.worker_json(worker))
             .collect()
     }
 

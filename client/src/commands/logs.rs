@@ -73,7 +73,7 @@ fn all(cluster: &str) -> Result<Vec<PathBuf>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(source) => return Err(failed(&workers, source)),
     };
-    paths.sort();
+    alphanumeric_sort::sort_path_slice(&mut paths);
     let up = folder.join("up.log");
     paths.extend(up.is_file().then_some(up));
     Ok(paths)

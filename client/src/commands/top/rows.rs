@@ -6,6 +6,7 @@ use super::text::{ago, bar, rate, time};
 use crate::output::clean;
 use muster_proto::code::Code;
 use ratatui::style::Color;
+use std::cmp::Ordering;
 
 /// One row: what it is about, and a cell for each column of its list.
 pub struct Entry {
@@ -20,10 +21,23 @@ pub struct Cell {
     order: Order,
 }
 
-#[derive(PartialEq, PartialOrd)]
 enum Order {
     Number(f64),
     Text(String),
+}
+
+impl Order {
+    /// Of numbers the largest first, of names the first as people count: `w.2` before `w.10`.
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Order::Number(a), Order::Number(b)) => b.total_cmp(a),
+            (Order::Text(a), Order::Text(b)) => alphanumeric_sort::compare_str(a, b),
+            // A column holds one kind.
+            (Order::Number(_), Order::Text(_)) | (Order::Text(_), Order::Number(_)) => {
+                Ordering::Equal
+            }
+        }
+    }
 }
 
 impl Cell {
@@ -62,7 +76,7 @@ impl Cell {
     }
 }
 
-/// The rows of a list, sorted by a column: of numbers the largest first, of names the first.
+/// The rows of a list, sorted by a column.
 pub fn rows(pane: Pane, look: &Look, since: &Since, sort: usize, is_reversed: bool) -> Vec<Entry> {
     let mut entries: Vec<Entry> = match pane {
         Pane::Methods => methods(look, since).collect(),
@@ -70,10 +84,7 @@ pub fn rows(pane: Pane, look: &Look, since: &Since, sort: usize, is_reversed: bo
         Pane::Failures => failures(look).collect(),
     };
     entries.sort_by(|a, b| {
-        let order = match (&a.cells[sort].order, &b.cells[sort].order) {
-            (Order::Number(a), Order::Number(b)) => b.total_cmp(a),
-            (a, b) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
-        };
+        let order = a.cells[sort].order.compare(&b.cells[sort].order);
         if is_reversed { order.reverse() } else { order }
     });
     entries
@@ -168,4 +179,21 @@ fn failures(look: &Look) -> impl Iterator<Item = Entry> {
             ],
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_as_people_count_and_numbers_from_the_largest() {
+        let sorted = |mut cells: Vec<Cell>| -> Vec<String> {
+            cells.sort_by(|a, b| a.order.compare(&b.order));
+            cells.into_iter().map(|cell| cell.text).collect()
+        };
+        let names = ["w.10", "w.2", "a.3", "w.1"].map(Cell::text);
+        assert_eq!(sorted(names.into()), ["a.3", "w.1", "w.2", "w.10"]);
+        let numbers = [2, 10, 1].map(Cell::number);
+        assert_eq!(sorted(numbers.into()), ["10", "2", "1"]);
+    }
 }
