@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +16,8 @@ pub const HEADER: &str =
 const COLUMNS: usize = 11;
 /// Of a longer command the log has the beginning; the key is of the whole.
 const COMMAND_BYTES_MAX: usize = 4_096;
+/// More than the longest line: a command and a host with each byte escaped, and the figures.
+const LINE_BYTES_MAX: u64 = 4 * COMMAND_BYTES_MAX as u64 + 1_024;
 
 /// The hash of what a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,18 +135,17 @@ impl Joblog {
             .truncate(resume == Resume::No)
             .open(path)
             .map_err(failed)?;
-        let (done, end) = match read(BufReader::new(&mut file), resume) {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                return Err(JoblogError::NotOurs {
+        let (mut done, mut end) = (Done::default(), 0);
+        if resume != Resume::No {
+            (done, end) = read(BufReader::new(&mut file), resume)
+                .map_err(failed)?
+                .ok_or_else(|| JoblogError::NotOurs {
                     path: path.to_owned(),
-                });
-            }
-            Err(source) => return Err(failed(source)),
-        };
-        // Whoever was killed while writing left half a line.
-        file.set_len(end).map_err(failed)?;
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
+                })?;
+            // Whoever was killed while writing left half a line.
+            file.set_len(end).map_err(failed)?;
+            file.seek(SeekFrom::End(0)).map_err(failed)?;
+        }
         let mut log = Joblog {
             path: path.to_owned(),
             file,
@@ -202,7 +203,9 @@ pub fn read(mut reader: impl BufRead, resume: Resume) -> io::Result<Option<(Done
     let mut end = 0;
     loop {
         line.clear();
-        reader.read_until(b'\n', &mut line)?;
+        // Something else than a joblog may have no newline, and a device no end.
+        let mut rest = reader.by_ref().take(LINE_BYTES_MAX);
+        rest.read_until(b'\n', &mut line)?;
         if line.last() != Some(&b'\n') {
             let is_cut_header = end == 0 && !HEADER.as_bytes().starts_with(&line);
             return Ok((!is_cut_header).then_some((done, end)));
@@ -331,6 +334,17 @@ mod tests {
         std::fs::write(&path, &HEADER[..20]).unwrap();
         assert!(Joblog::open(&path, Resume::Ended).is_ok());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), HEADER);
+    }
+
+    #[test]
+    fn a_device_without_end_is_no_joblog_and_takes_one() {
+        let zeros = Path::new("/dev/zero");
+        let refused = Joblog::open(zeros, Resume::Ended);
+        assert!(
+            matches!(refused, Err(JoblogError::NotOurs { .. })),
+            "{refused:?}"
+        );
+        assert!(Joblog::open(Path::new("/dev/null"), Resume::No).is_ok());
     }
 
     #[test]
