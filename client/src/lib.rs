@@ -41,7 +41,7 @@ pub use error::Error;
 pub use events::{Events, Heard};
 pub use forward::{Forward, Forwarded};
 pub use items::{Items, Next};
-pub use lines::{Lines, LinesOptions};
+pub use lines::{Lines, LinesOptions, Taken};
 pub use map::{Block, ItemOutcome, Map, MapOptions, MapStopper, Step};
 pub use muster_proto::rpc::RpcError;
 pub use muster_proto::socket::Frame;

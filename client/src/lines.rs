@@ -38,7 +38,33 @@ pub struct Lines<R> {
     /// Up to here the unread part has no separator.
     searched: usize,
     is_at_end: bool,
-    read_bytes: Arc<AtomicU64>,
+    read_bytes: u64,
+    taken: Arc<Taken>,
+}
+
+/// How much of the input has become items.
+#[derive(Debug, Default)]
+pub struct Taken {
+    items: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Taken {
+    /// How many bytes the first `items` had, as far as lines are of one length: reading runs ahead of
+    /// what is answered.
+    pub fn bytes_of(&self, items: u64) -> u64 {
+        let taken = self.items.load(Ordering::Relaxed).max(1);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let share = u128::from(bytes) * u128::from(items.min(taken)) / u128::from(taken);
+        u64::try_from(share).unwrap_or(bytes)
+    }
+
+    fn add(&self, bytes: u64) {
+        // One thread writes.
+        let items = self.items.load(Ordering::Relaxed) + 1;
+        self.items.store(items, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 /// What a look into the buffer found.
@@ -60,13 +86,14 @@ impl<R: Read + AsFd + Send> Lines<R> {
             end: 0,
             searched: 0,
             is_at_end: false,
-            read_bytes: Arc::default(),
+            read_bytes: 0,
+            taken: Arc::default(),
         }
     }
 
-    /// How much was read so far, for a progress bar.
-    pub fn read_bytes(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.read_bytes)
+    /// How much has become items so far, for a progress bar.
+    pub fn taken(&self) -> Arc<Taken> {
+        Arc::clone(&self.taken)
     }
 
     fn find(&mut self, wait: Option<Duration>) -> io::Result<Found> {
@@ -124,7 +151,7 @@ impl<R: Read + AsFd + Send> Lines<R> {
                 Ok(count) => {
                     self.is_at_end = count == 0;
                     self.end += count;
-                    self.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                    self.read_bytes += count as u64;
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -152,7 +179,12 @@ impl<R: Read + AsFd + Send> Lines<R> {
 
 impl<R: Read + AsFd + Send> Items for Lines<R> {
     fn next_into(&mut self, out: &mut Vec<u8>, wait: Option<Duration>) -> Next {
-        match self.find(wait) {
+        let found = self.find(wait);
+        if matches!(found, Ok(Found::Line { .. } | Found::TooLong(_))) {
+            let unread = (self.end - self.start) as u64;
+            self.taken.add(self.read_bytes - unread);
+        }
+        match found {
             Ok(Found::Line { start, end }) => {
                 match write_item(&self.buffer[start..end], self.options.is_text, out) {
                     Ok(()) => Next::Item,
@@ -259,6 +291,21 @@ mod tests {
             ..plain
         };
         assert_eq!(items(b"a\nb\x005\0", nul), oks(&[r#""a\nb""#, "5"]));
+    }
+
+    #[test]
+    fn what_is_answered_counts_and_not_what_is_read_ahead() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"10\n20\n30\n40\n").unwrap();
+        file.rewind().unwrap();
+        let mut lines: Lines<File> = Lines::new(file, LinesOptions::default());
+        let taken = lines.taken();
+        assert_eq!(taken.bytes_of(0), 0);
+        let mut out = Vec::new();
+        assert!(matches!(lines.next_into(&mut out, None), Next::Item));
+        assert_eq!((taken.bytes_of(0), taken.bytes_of(1)), (0, 3));
+        while matches!(lines.next_into(&mut out, None), Next::Item) {}
+        assert_eq!([1, 2, 4].map(|items| taken.bytes_of(items)), [3, 6, 12]);
     }
 
     #[test]

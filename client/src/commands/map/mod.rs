@@ -7,7 +7,7 @@ use crate::cli::{Common, MapArgs};
 use crate::output::{Output, counted};
 use crate::progress::Progress;
 use log::Logged;
-use muster_client::{Block, ItemOutcome, Lines, LinesOptions, MapOptions, Step};
+use muster_client::{Block, ItemOutcome, Lines, LinesOptions, MapOptions, Step, Taken};
 use muster_proto::exit::Exit;
 use std::fs::File;
 use std::io;
@@ -60,7 +60,7 @@ pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
             is_nul_separated: args.null,
         },
     );
-    let read_bytes = lines.read_bytes();
+    let taken = lines.taken();
     let options = MapOptions {
         is_unordered: args.unordered,
         is_spread: args.spread,
@@ -91,7 +91,7 @@ pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
     })?;
 
     let start = Instant::now();
-    let mut told = Told::new(common, args, size, read_bytes);
+    let mut told = Told::new(common, args, size, taken);
     loop {
         // What is there goes out before a wait: a person at a pipe sees every answer at once.
         let step = match map.next_block(Some(Duration::ZERO)) {
@@ -137,16 +137,18 @@ pub fn run(common: &Common, args: &MapArgs, out: &mut Output) -> CommandResult {
 }
 
 fn open(args: &MapArgs) -> Result<Input, Failure> {
-    match args.file.as_deref() {
-        None => Ok(Input::Stdin(io::stdin())),
-        Some(path) if path.as_os_str() == "-" => Ok(Input::Stdin(io::stdin())),
-        Some(path) => File::open(path)
-            .map(Input::File)
-            .map_err(|source| Failure::System {
-                what: path.display().to_string(),
-                source,
-            }),
-    }
+    let path = match args.file.as_deref() {
+        None => return Ok(Input::Stdin(io::stdin())),
+        Some(path) if path.as_os_str() == "-" => return Ok(Input::Stdin(io::stdin())),
+        Some(path) => path,
+    };
+    // A folder can be opened, and fails when it is read.
+    let opened = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    let wrong = |source| Failure::Usage(format!("{}: {source}", path.display()));
+    opened.map(Input::File).map_err(wrong)
 }
 
 /// How much there is to read; `None`: no end is known.
@@ -188,8 +190,8 @@ fn print(block: &Block, args: &MapArgs, out: &mut Output) -> io::Result<u64> {
 /// What a person is told on standard error.
 struct Told {
     progress: Option<Progress>,
-    /// Bytes of the input that were read.
-    read: Arc<AtomicU64>,
+    /// What of the input is under way or behind.
+    taken: Arc<Taken>,
     is_waiting_told: bool,
     done: u64,
     failed: u64,
@@ -198,11 +200,11 @@ struct Told {
 }
 
 impl Told {
-    fn new(common: &Common, args: &MapArgs, size: Option<u64>, read: Arc<AtomicU64>) -> Self {
+    fn new(common: &Common, args: &MapArgs, size: Option<u64>, taken: Arc<Taken>) -> Self {
         let is_wanted = !common.quiet && !args.no_progress;
         Told {
             progress: Progress::on_terminal(is_wanted, size, "items"),
-            read,
+            taken,
             is_waiting_told: false,
             done: 0,
             failed: 0,
@@ -212,7 +214,8 @@ impl Told {
 
     fn show(&mut self, start: Instant, is_offered: bool, method: &str, out: &Output) {
         if let Some(progress) = &mut self.progress {
-            progress.show(self.read.load(Ordering::Relaxed), self.done, self.failed);
+            let position = self.taken.bytes_of(self.done + self.left_out);
+            progress.show(position, self.done, self.failed);
         }
         if !is_offered && !self.is_waiting_told && start.elapsed() >= WAITING_NOTE {
             self.is_waiting_told = true;
