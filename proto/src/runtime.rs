@@ -6,6 +6,7 @@
 //!
 //! Source: docs/protocol.md, "Runtime directory".
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -272,8 +273,8 @@ fn open_folder(path: &Path) -> Result<File, RuntimeError> {
 }
 
 fn base_default() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir).join("muster"),
+    match folder_of("XDG_RUNTIME_DIR") {
+        Some(dir) => dir.join("muster"),
         None => {
             let user = rustix::process::geteuid().as_raw();
             std::env::temp_dir().join(format!("muster-{user}"))
@@ -284,13 +285,19 @@ fn base_default() -> PathBuf {
 /// Where keys and logs of `cluster` live: `$XDG_STATE_HOME/muster/NAME`, else below
 /// `~/.local/state`; `None` without a home.
 pub fn state_dir(cluster: &str) -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from)
-    };
-    let base = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+    let home = || Some(folder_of("HOME")?.join(".local/state"));
+    let base = folder_of("XDG_STATE_HOME").or_else(home)?;
     Some(base.join("muster").join(cluster))
+}
+
+/// The folder that a variable of the environment names. A relative path counts as none: it would be
+/// another folder for each program (XDG Base Directory Specification, "Basics").
+pub(crate) fn folder_of(variable: &str) -> Option<PathBuf> {
+    absolute(std::env::var_os(variable))
+}
+
+fn absolute(value: Option<OsString>) -> Option<PathBuf> {
+    value.map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 #[cfg(test)]
@@ -300,6 +307,14 @@ mod tests {
 
     fn dir_in(folder: &Path) -> RuntimeDir {
         RuntimeDir::locate("c", Some(&folder.join("muster"))).unwrap()
+    }
+
+    #[test]
+    fn a_relative_base_directory_counts_as_none() {
+        let read = |value: &str| absolute(Some(value.into()));
+        assert_eq!(read("/run/user/7"), Some(PathBuf::from("/run/user/7")));
+        assert_eq!((read("run"), read("./run"), read("")), (None, None, None));
+        assert_eq!(absolute(None), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //!
 //! Source: docs, "Settings".
 
+use crate::runtime::folder_of;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,12 +67,8 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`]: a file that is there and can't be used is not passed over.
     pub fn load() -> Result<Self, SettingsError> {
-        let set = |name| {
-            std::env::var_os(name)
-                .filter(|dir| !dir.is_empty())
-                .map(PathBuf::from)
-        };
-        let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+        let home = || Some(folder_of("HOME")?.join(".config"));
+        let folder = folder_of("XDG_CONFIG_HOME").or_else(home);
         match folder {
             Some(folder) => Self::read(&folder.join("muster/config.toml")),
             None => Ok(Self::default()),

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 import muster
-from muster import errors, mapping, records, shipped, wire
+from muster import connection, errors, mapping, records, shipped, wire
 from muster.connection import Target
 
 CONNECTION = {
@@ -82,6 +83,17 @@ def test_the_environment_counts_when_nothing_is_named(monkeypatch):
     monkeypatch.setenv("MUSTER_CLUSTER", "c")
     monkeypatch.setenv("MUSTER_RUNTIME_DIR", "/d")
     assert Target.of().runtime_path().as_posix() == "/d/c"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_used"), [("/run/user/7", True), ("run", False), ("", False)]
+)
+def test_a_relative_runtime_folder_counts_as_none(monkeypatch, value, is_used):
+    monkeypatch.setenv("TMPDIR", "/somewhere")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+    base = connection._base_default()
+    expected = Path("/run/user/7/muster") if is_used else Path(f"/somewhere/muster-{os.geteuid()}")
+    assert base == expected
 
 
 def test_a_secret_key_is_not_printed():

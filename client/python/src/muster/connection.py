@@ -183,9 +183,10 @@ def _verify(folder: Path) -> None:
 
 
 def _base_default() -> Path:
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base:
-        return Path(base) / "muster"
+    base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    # A relative one would be another folder for each program, so it counts as none.
+    if base.is_absolute():
+        return base / "muster"
     # Not `tempfile.gettempdir()`, which tries folders the other programs do not.
     return Path(os.environ.get("TMPDIR") or tempfile.gettempdir()) / f"muster-{os.geteuid()}"
 
