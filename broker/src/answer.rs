@@ -123,7 +123,7 @@ pub fn attempt_json(attempt: &Attempt, clock: &Clock) -> serde_json::Value {
         "host": attempt.host,
         "pid": attempt.pid,
         "started": clock.wall_seconds(attempt.started),
-        "elapsed_ms": attempt.elapsed.as_secs_f64() * 1e3,
+        "elapsed_ms": attempt.elapsed.as_micros() as f64 / 1e3,
         "ended": how(attempt),
         "exit_code": ending.exit_code,
         "signal": ending.signal,

@@ -36,7 +36,7 @@ fn report(cli: &Cli, failure: &Failure) -> Exit {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
         Failure::Ended(exit) => return *exit,
         Failure::Client(Error::Rpc(error)) => commands::report::rpc_error(error),
-        failure => output::note(&failure.to_string()),
+        failure => output::note(&output::with_causes(failure)),
     }
     if let Failure::Client(Error::NoBroker { .. }) = failure {
         let cluster = cli.common.cluster.as_ref();

@@ -83,9 +83,13 @@ impl Output {
 
     /// Rows under a header, columns padded; numbers to the right.
     pub fn table(&mut self, header: &[&str], rows: &[Vec<Value>]) -> io::Result<()> {
+        let digits: Vec<usize> = (0..header.len()).map(|at| fraction(rows, at)).collect();
         let cells: Vec<Vec<String>> = rows
             .iter()
-            .map(|row| row.iter().map(cell).collect())
+            .map(|row| {
+                let shown = row.iter().zip(&digits);
+                shown.map(|(value, &digits)| cell(value, digits)).collect()
+            })
             .collect();
         let column = |at: usize| cells.iter().filter_map(move |row| row.get(at));
         let widths: Vec<usize> = (0..header.len())
@@ -136,16 +140,41 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "muster: {text}");
 }
 
-fn cell(value: &Value) -> String {
+/// An error and what it came from, as far as its own words leave that out.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        let words = found.to_string();
+        if !text.ends_with(&words) {
+            text += &format!(": {words}");
+        }
+        cause = found.source();
+    }
+    text
+}
+
+/// How many digits a column's figures have behind the point: all the same, so that points align.
+fn fraction(rows: &[Vec<Value>], at: usize) -> usize {
+    let figures = rows.iter().filter_map(|row| row.get(at)?.as_f64());
+    if figures.fold(0.0, |most: f64, figure| most.max(figure.abs())) < 1_000.0 {
+        3
+    } else {
+        1
+    }
+}
+
+fn cell(value: &Value, digits: usize) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => clean(text),
         Value::Number(number) if number.is_f64() => {
-            let number = number.as_f64().unwrap_or_default();
-            let digits = if number.abs() < 100.0 { 3 } else { 1 };
-            format!("{number:.digits$}")
+            format!("{:.digits$}", number.as_f64().unwrap_or_default())
         }
-        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| cell(item, digits));
+            items.collect::<Vec<_>>().join(" ")
+        }
         other => other.to_string(),
     }
 }
@@ -184,11 +213,36 @@ mod tests {
 
     #[test]
     fn cells_of_any_value_are_one_clean_line() {
-        assert_eq!(cell(&json!(null)), "-");
-        assert_eq!(cell(&json!("a\x1b[2J\n")), "a\u{fffd}[2J\u{fffd}");
-        assert_eq!(cell(&json!(1234567)), "1234567");
-        assert_eq!(cell(&json!(0.12345)), "0.123");
-        assert_eq!(cell(&json!(["a", 1])), "a 1");
+        assert_eq!(cell(&json!(null), 3), "-");
+        assert_eq!(cell(&json!("a\x1b[2J\n"), 3), "a\u{fffd}[2J\u{fffd}");
+        assert_eq!(cell(&json!(1234567), 3), "1234567");
+        assert_eq!(cell(&json!(0.12345), 3), "0.123");
+        assert_eq!(cell(&json!(["a", 1]), 3), "a 1");
+    }
+
+    #[test]
+    fn the_figures_of_a_column_have_their_points_in_one_line() {
+        let rows = |figures: &[f64]| -> Vec<Vec<Value>> {
+            figures.iter().map(|figure| vec![json!(figure)]).collect()
+        };
+        assert_eq!(fraction(&rows(&[0.25, 103.3]), 0), 3);
+        assert_eq!(fraction(&rows(&[162_333.7, 62.0]), 0), 1);
+        assert_eq!(fraction(&[vec![json!("a"), json!(null)]], 1), 3);
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_nothing_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Told {
+            text: &'static str,
+            source: Option<io::Error>,
+        }
+        let full = || Some(io::Error::other("disk full"));
+        let told = |text, source| with_causes(&Told { text, source });
+        assert_eq!(told("log", full()), "log: disk full");
+        assert_eq!(told("log: disk full", full()), "log: disk full");
+        assert_eq!(told("log", None), "log");
     }
 
     #[test]

@@ -25,7 +25,11 @@ pub fn call(target: &Target, call: Call) -> Outcome {
     call.write(Some(1), &mut body);
     let mut frames = vec![Frame::from(body)];
     frames.extend(call.attachments);
-    let mut frames = ask(target, frames, timeout)?.into_iter();
+    let wait = match timeout {
+        Duration::ZERO => FOREVER,
+        timeout => timeout + GUARD,
+    };
+    let mut frames = ask(target, frames, wait)?.into_iter();
     let body = frames.next().unwrap_or_default();
     Answer::read(Reply {
         body,
@@ -38,10 +42,15 @@ pub fn call(target: &Target, call: Call) -> Outcome {
 /// # Errors
 /// [`Error::Silent`], [`Error::Timeout`].
 pub fn raw(target: &Target, body: &[u8], timeout: Duration) -> Result<Vec<Frame>, Error> {
-    ask(target, vec![Frame::from(body)], timeout)
+    // The broker knows no deadline of it, so there is no answer to give time to.
+    let wait = match timeout {
+        Duration::ZERO => FOREVER,
+        timeout => timeout,
+    };
+    ask(target, vec![Frame::from(body)], wait)
 }
 
-fn ask(target: &Target, mut frames: Vec<Frame>, timeout: Duration) -> Result<Vec<Frame>, Error> {
+fn ask(target: &Target, mut frames: Vec<Frame>, wait: Duration) -> Result<Vec<Frame>, Error> {
     let address = target.resolve()?;
     let context = Context::new(1)?;
     let socket = Socket::open(&context, Kind::Req, &Profile::ClientLink)?;
@@ -54,11 +63,6 @@ fn ask(target: &Target, mut frames: Vec<Frame>, timeout: Duration) -> Result<Vec
             endpoint: address.endpoint,
         });
     }
-    let wait = if timeout.is_zero() {
-        FOREVER
-    } else {
-        timeout + GUARD
-    };
     let start = Instant::now();
     if !socket.recv_timeout(&mut frames, wait)? {
         return Err(Error::Timeout(start.elapsed()));

@@ -84,7 +84,10 @@ pub(crate) fn notification(id: u64, mut call: Call, key: String, sink: Sink) -> 
 
 /// A body that is no call: it comes back as the worker answers it.
 pub(crate) fn raw(id: u64, body: Frame, timeout: Duration, sink: Sink) -> Entry {
-    let guard = guard(timeout);
+    // The broker knows no deadline of it, so there is no answer to give time to.
+    let guard = (!timeout.is_zero())
+        .then(|| Instant::now().checked_add(timeout))
+        .flatten();
     Entry {
         is_by_path: true,
         key: Key::None,

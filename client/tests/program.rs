@@ -19,6 +19,7 @@ fn answer(call: &CallView<'_>) -> Doing {
         "fail" => Doing::Error(RpcError::new(Code::CallFailed).message("ValueError: no").data(
             &json!({"type": "ValueError", "message": "no", "traceback": "Traceback\n  line 1"}),
         )),
+        "missing" => Doing::Error(RpcError::new(Code::MethodNotFound)),
         "late" => Doing::Error(RpcError::new(Code::DeadlineExceeded)),
         "full" => Doing::Error(RpcError::overloaded("queued_calls", 1)),
         "odd" if params[0].as_i64().is_some_and(|n| n % 2 == 0) => {
@@ -129,6 +130,69 @@ fn a_failed_call_tells_why_and_exits_with_its_code() {
 }
 
 #[test]
+fn a_wrong_turn_is_told_with_the_way_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let _broker = FakeBroker::start(folder.path(), 1, answer);
+    let base = folder.path();
+    let (missing, directory) = ("/no/such/file", base.to_str().unwrap());
+    let cases: [(&[&str], i32, &[&str]); 9] = [
+        (&["call", "missing"], 1, &["muster methods"]),
+        (
+            &["call", "missing", "--to", "b"],
+            1,
+            &["worker b does not offer it"],
+        ),
+        (
+            &["call", "missing", "--to", "z"],
+            1,
+            &["no worker is named z", "muster workers"],
+        ),
+        (
+            &["call", "first", "[1, 2"],
+            0,
+            &["[1, 2 goes as a string", "--text"],
+        ),
+        (&["call", "first", "--text", "[1, 2"], 0, &[]),
+        (
+            &["call", "echo", "-p", "x=1", "-p", "x=2"],
+            2,
+            &["--param x is given twice"],
+        ),
+        (
+            &["call", "first", "--timeout", "-1"],
+            2,
+            &["invalid value '-1' for '--timeout"],
+        ),
+        (&["map", "first", missing], 2, &[missing, "No such file"]),
+        (&["map", "first", directory], 2, &["is a directory"]),
+    ];
+    for (args, code, parts) in cases {
+        let output = run(base, args);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        for part in parts {
+            assert!(text.contains(part), "{args:?}: {text}");
+        }
+        assert_eq!(text.is_empty(), parts.is_empty(), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_raw_body_that_nobody_takes_has_its_own_timeout() {
+    let folder = tempfile::tempdir().unwrap();
+    let _broker = FakeBroker::start(folder.path(), 1, answer);
+    for flags in [&["--req"][..], &[]] {
+        let start = Instant::now();
+        let mut args = vec!["call", "--raw", "Nobody", "--timeout", "200ms"];
+        args.extend(flags);
+        let output = run(folder.path(), &args);
+        assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+        // A call's has two seconds more, for the broker's own answer.
+        assert!(start.elapsed() < Duration::from_secs(2), "{flags:?}");
+    }
+}
+
+#[test]
 fn without_a_broker_every_command_says_what_to_run() {
     let folder = tempfile::tempdir().unwrap();
     let commands: [&[&str]; 6] = [
@@ -203,9 +267,6 @@ fn map_answers_every_line_in_order_and_counts_failures() {
         &["map", "first", "--text", "-q", file.to_str().unwrap()],
     );
     assert_eq!(stdout(&output), "\"5\"\n\"6\"\n");
-    let output = run(base, &["map", "first", "/nonexistent"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("/nonexistent"));
 }
 
 #[test]

@@ -25,6 +25,7 @@ impl Front<'_> {
             "endpoints": endpoints_json(local),
             "tcp_endpoints": self.about.remote.as_ref().map(endpoints_json),
             "draining": status.is_draining,
+            "takes_raw": self.core.takes_raw(),
             "workers": {"managed": status.managed, "lanes": status.lanes},
             "slots": {
                 "total": status.slots.iter().sum::<usize>(),

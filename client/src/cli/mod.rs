@@ -99,6 +99,11 @@ fn long(arg: &clap::Arg) -> Option<String> {
 }
 
 fn with_default(arg: clap::Arg, table: &str, settings: &Settings) -> clap::Arg {
+    // `--timeout -1` is a wrong number, not a flag `-1`.
+    let arg = match arg.get_long().is_some() && arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
     let values = arg
         .get_long()
         .map(|flag| settings.values(table, flag))

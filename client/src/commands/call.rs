@@ -8,6 +8,7 @@ use muster_proto::code::Code;
 use muster_proto::exit::Exit;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// After this long a call whose method nobody offers says that it waits.
@@ -21,9 +22,12 @@ pub fn run(common: &Common, args: &CallArgs, out: &mut Output) -> CommandResult 
         return call_raw(common, args, raw, out);
     }
     let call = new_call(args)?;
+    if !args.text {
+        tell_broken_json(args, out);
+    }
     if args.req {
         let outcome = req::call(&common.target(), call);
-        return print(outcome, args, out);
+        return print(outcome, None, args, out);
     }
     let client = connect(common)?;
     if args.no_wait {
@@ -36,7 +40,7 @@ pub fn run(common: &Common, args: &CallArgs, out: &mut Output) -> CommandResult 
     let pending = client.submit(call.clone())?;
     cancel_on_interrupt(vec![pending.clone()])?;
     let outcome = wait(&client, &call, &pending, out);
-    print(outcome, args, out)
+    print(outcome, Some(&client), args, out)
 }
 
 fn new_call(args: &CallArgs) -> Result<Call, Failure> {
@@ -72,12 +76,35 @@ fn argument(text: &str, is_text: bool) -> String {
     }
 }
 
+/// An argument that begins as JSON and is none was hardly meant as a string.
+fn tell_broken_json(args: &CallArgs, out: &Output) {
+    let values = args.params.iter().filter_map(|param| param.split_once('='));
+    let texts = args.args.iter().map(String::as_str);
+    for text in texts.chain(values.map(|(_, value)| value)) {
+        if let Some(why) = broken_json(text) {
+            out.note(&format!(
+                "{text} goes as a string, since it is no JSON: {why} (--text: always a string)"
+            ));
+        }
+    }
+}
+
+fn broken_json(text: &str) -> Option<serde_json::Error> {
+    let is_meant = text.trim_start().starts_with(['[', '{', '"']);
+    let read = serde_json::from_str::<&RawValue>(text);
+    read.err().filter(|_| is_meant)
+}
+
 fn named(params: &[String], is_text: bool) -> Result<String, Failure> {
     let mut members = Vec::new();
+    let mut names = BTreeSet::new();
     for param in params {
         let Some((name, value)) = param.split_once('=') else {
             return Err(Failure::Usage(format!("--param {param}: use NAME=VALUE")));
         };
+        if !names.insert(name) {
+            return Err(Failure::Usage(format!("--param {name} is given twice")));
+        }
         members.push(format!(
             "{}:{}",
             Value::from(name),
@@ -183,7 +210,12 @@ fn call_raw(common: &Common, args: &CallArgs, raw: &str, out: &mut Output) -> Co
     let frames = if args.req {
         req::raw(&common.target(), raw.as_bytes(), args.timeout)?
     } else {
-        connect(common)?.raw(raw.as_bytes(), args.timeout)?
+        let client = connect(common)?;
+        if !common.quiet {
+            let client = client.clone();
+            std::thread::spawn(move || tell_waiting_body(&client));
+        }
+        client.raw(raw.as_bytes(), args.timeout)?
     };
     for frame in &frames {
         out.bytes(frame)?;
@@ -192,7 +224,22 @@ fn call_raw(common: &Common, args: &CallArgs, raw: &str, out: &mut Output) -> Co
     Ok(Exit::Done)
 }
 
-fn print(outcome: Outcome, args: &CallArgs, out: &mut Output) -> CommandResult {
+/// Says once that nobody takes the body that is on its way; the program's end ends this thread.
+fn tell_waiting_body(client: &Client) {
+    std::thread::sleep(WAITING_NOTE);
+    let status = client.call("broker.status", &());
+    let status = status.and_then(|answer| answer.json::<Value>());
+    if status.is_ok_and(|status| status["takes_raw"] == false) {
+        note("no worker takes raw bodies now; this one waits for one");
+    }
+}
+
+fn print(
+    outcome: Outcome,
+    client: Option<&Client>,
+    args: &CallArgs,
+    out: &mut Output,
+) -> CommandResult {
     match outcome {
         Ok(answer) if out.json => out.line(&format!(r#"{{"result":{}}}"#, answer.text()))?,
         Ok(answer) => print_result(&answer, args.raw_output, out)?,
@@ -208,12 +255,27 @@ fn print(outcome: Outcome, args: &CallArgs, out: &mut Output) -> CommandResult {
                 error.message = format!("{}: {method}", error.message);
             }
             super::report::rpc_error(&error);
-            out.note("what is on offer: muster methods");
+            out.note(&hint(client, args));
             return Ok(Exit::Failed);
         }
         Err(error) => return Err(error.into()),
     }
     Ok(Exit::Done)
+}
+
+/// What to look at when nobody offers the method.
+fn hint(client: Option<&Client>, args: &CallArgs) -> String {
+    let ask = |client: &Client| -> Result<Vec<Value>, Error> {
+        let question = Call::new("broker.workers", &())?.timeout(WAITING_NOTE);
+        client.submit(question)?.wait()?.json()
+    };
+    let (Some(to), Some(Ok(workers))) = (&args.to, client.map(ask)) else {
+        return "what is on offer: muster methods".into();
+    };
+    if workers.iter().any(|worker| worker["name"] == **to) {
+        return format!("worker {to} does not offer it; what is on offer: muster methods");
+    }
+    format!("no worker is named {to}; who is there: muster workers")
 }
 
 fn print_result(answer: &Answer, is_raw: bool, out: &mut Output) -> std::io::Result<()> {
@@ -244,6 +306,17 @@ mod tests {
             r#"{"x":5,"n":"a=b"}"#
         );
         assert!(named(&["x".into()], false).is_err());
+        assert!(named(&["x=1".into(), "x=2".into()], false).is_err());
+    }
+
+    #[test]
+    fn an_argument_that_was_meant_as_json_is_told_apart() {
+        for meant in ["[1, 2", "{\"a\": }", "\"a", " [", "[a]"] {
+            assert!(broken_json(meant).is_some(), "{meant}");
+        }
+        for fine in ["[1]", "{}", "\"a\"", "hello", "5x", ""] {
+            assert!(broken_json(fine).is_none(), "{fine}");
+        }
     }
 
     #[test]

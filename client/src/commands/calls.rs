@@ -1,7 +1,7 @@
 //! `muster calls`, `explain` and `cancel`: calls one by one.
 
 use super::events::time_of_day;
-use super::{CommandResult, ask, ask_list, connect, print_list};
+use super::{CommandResult, ask, ask_list, connect, print_list, report};
 use crate::cli::{CallIdArgs, CallsArgs, Common};
 use crate::output::{Output, clean, counted};
 use muster_proto::exit::Exit;
@@ -140,15 +140,8 @@ fn explanation(call: &Value) -> Vec<String> {
         _ => line("attempts", format!("started {starts}")),
     }
     for attempt in call["attempts"].as_array().into_iter().flatten() {
-        let elapsed = attempt["elapsed_ms"].as_f64().unwrap_or(0.0);
-        line(
-            "",
-            format!(
-                "on {}, after {elapsed:.1} ms: {}",
-                text(&attempt["slot"]),
-                text(&attempt["ended"])
-            ),
-        );
+        line("", report::attempt(attempt));
+        report::last_words(attempt).for_each(|words| line("", words));
     }
     let workers = call["workers"].as_array().into_iter().flatten();
     for (at, worker) in workers.enumerate() {

@@ -2,7 +2,7 @@
 
 use super::CommandResult;
 use crate::cli::Common;
-use crate::output::{Output, clean};
+use crate::output::{Output, clean, with_causes};
 use crate::process::find_program;
 use muster_client::{Call, Client, Target};
 use muster_proto::connection::Connection;
@@ -45,7 +45,7 @@ pub fn run(common: &Common, out: &mut Output) -> CommandResult {
     for name in ["muster-broker", "muster-worker"] {
         findings.push(match find_program(name) {
             Ok(path) => finding(name, true, path.display().to_string()),
-            Err(error) => finding(name, false, error.to_string()),
+            Err(error) => finding(name, false, with_causes(&error)),
         });
     }
     // One that can't be used has ended every command before this.
@@ -93,7 +93,7 @@ fn look_at_files(target: &Target) -> Vec<Finding> {
         (Some(path), _) => path.clone(),
         (None, Some(_)) => return findings,
         (None, None) => match target.runtime() {
-            Err(error) => return vec![finding("cluster", false, error.to_string())],
+            Err(error) => return vec![finding("cluster", false, with_causes(&error))],
             Ok(dir) => {
                 findings.extend(look_at_directory(&dir));
                 dir.connection_path()
@@ -101,7 +101,7 @@ fn look_at_files(target: &Target) -> Vec<Finding> {
         },
     };
     findings.push(match Connection::read(&path) {
-        Err(error) => finding("connection", false, error.to_string()),
+        Err(error) => finding("connection", false, with_causes(&error)),
         Ok(file) => {
             let keys = match &file.curve {
                 Some(curve) => format!("keys for the role {:?}", curve.role).to_lowercase(),
@@ -122,7 +122,7 @@ fn look_at_directory(dir: &RuntimeDir) -> Vec<Finding> {
     let path = dir.path().display();
     let mut findings = vec![match dir.verify() {
         Ok(()) => finding("directory", true, format!("{path}: yours alone")),
-        Err(error) => finding("directory", false, with_source(&error)),
+        Err(error) => finding("directory", false, with_causes(&error)),
     }];
     if dir.path().is_dir() {
         findings.push(match dir.is_live() {
@@ -142,7 +142,7 @@ fn look_at_broker(target: &Target) -> Vec<Finding> {
     let mut findings = Vec::new();
     let address = match target.resolve() {
         Ok(address) => address,
-        Err(error) => return vec![finding("address", false, error.to_string())],
+        Err(error) => return vec![finding("address", false, with_causes(&error))],
     };
     let source = match (&target.endpoint, &target.connection) {
         (Some(_), _) => "as given",
@@ -158,7 +158,7 @@ fn look_at_broker(target: &Target) -> Vec<Finding> {
     let client = match Client::connect(target) {
         Ok(client) => client,
         Err(error) => {
-            findings.push(finding("connect", false, error.to_string()));
+            findings.push(finding("connect", false, with_causes(&error)));
             return findings;
         }
     };
@@ -169,7 +169,7 @@ fn look_at_broker(target: &Target) -> Vec<Finding> {
         client.submit(call)?.wait()?.json()
     };
     match ask() {
-        Err(error) => findings.push(finding("ping", false, error.to_string())),
+        Err(error) => findings.push(finding("ping", false, with_causes(&error))),
         Ok(status) => {
             findings.push(finding("ping", true, format!("{:.2} ms", ms(start))));
             let theirs = status["version"].as_str().unwrap_or("?");
@@ -190,12 +190,4 @@ fn look_at_broker(target: &Target) -> Vec<Finding> {
 
 fn ms(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
-}
-
-/// An error with what the system said.
-fn with_source(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -17,8 +17,9 @@ pub fn rpc_error(error: &RpcError) {
     if let Some(traceback) = details["traceback"].as_str() {
         lines.extend(traceback.lines().map(clean));
     }
-    for (number, attempt) in (1..).zip(details["attempts"].as_array().into_iter().flatten()) {
-        lines.push(format!("attempt {number}: {}", pairs(attempt)));
+    for (number, told) in (1..).zip(details["attempts"].as_array().into_iter().flatten()) {
+        lines.push(format!("attempt {number} {}", attempt(told)));
+        lines.extend(last_words(told));
     }
     let mut stderr = std::io::stderr().lock();
     for line in lines {
@@ -52,19 +53,25 @@ fn headline(error: &RpcError, details: &Value) -> String {
     format!("{} ({})", clean(&line), error.code)
 }
 
-/// The members of an object in a row.
-fn pairs(value: &Value) -> String {
-    let Some(object) = value.as_object() else {
-        return clean(&value.to_string());
+/// Where an attempt ran, for how long, and how it ended.
+pub fn attempt(told: &Value) -> String {
+    let text = |member: &str| told[member].as_str().map_or("?".into(), clean);
+    let place = match told["pid"].as_u64() {
+        Some(pid) => format!(" (pid {pid} on {})", text("host")),
+        None => String::new(),
     };
-    let shown = object
-        .iter()
-        .filter(|(_, value)| !value.is_null() && *value != "");
-    let shown = shown.map(|(name, value)| match value {
-        Value::String(text) => format!("{name} {}", clean(text.trim_end())),
-        value => format!("{name} {value}"),
-    });
-    shown.collect::<Vec<_>>().join(", ")
+    let elapsed_ms = told["elapsed_ms"].as_f64().unwrap_or(0.0);
+    format!(
+        "on {}{place}, after {elapsed_ms:.1} ms: {}",
+        text("slot"),
+        text("ended")
+    )
+}
+
+/// The last lines that its process wrote to standard error.
+pub fn last_words(attempt: &Value) -> impl Iterator<Item = String> {
+    let stderr = attempt["stderr"].as_str().unwrap_or("");
+    stderr.lines().map(|line| format!("  {}", clean(line)))
 }
 
 #[cfg(test)]
@@ -94,8 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_told_member_by_member() {
-        let attempt = json!({"worker": "w.1", "signal": 9, "stderr": "", "pid": null});
-        assert_eq!(pairs(&attempt), "signal 9, worker w.1");
+    fn an_attempt_is_told_by_place_time_end_and_last_words() {
+        let told = json!({
+            "worker": "w", "slot": "w.1", "host": "atlas", "pid": 7, "started": 1.5,
+            "elapsed_ms": 2.0010000000000003, "ended": "signal 9", "exit_code": null,
+            "signal": 9, "out_of_memory": false, "stderr": "one\n\x1b[2Jtwo\n",
+        });
+        assert_eq!(
+            attempt(&told),
+            "on w.1 (pid 7 on atlas), after 2.0 ms: signal 9"
+        );
+        let lines: Vec<String> = last_words(&told).collect();
+        assert_eq!(lines, ["  one", "  \u{fffd}[2Jtwo"]);
+        let silent = json!({"slot": "lane.1", "pid": null, "ended": "silent", "stderr": ""});
+        assert_eq!(attempt(&silent), "on lane.1, after 0.0 ms: silent");
+        assert_eq!(last_words(&silent).count(), 0);
     }
 }

@@ -179,6 +179,7 @@ impl Serving {
         let mut reply: Vec<Frame> = vec![frames[0].share()];
         reply.extend(frames[envelope.path.clone()].iter().map(Frame::share));
         match read(body) {
+            Body::Raw if **body == *b"Nobody" => return,
             Body::Raw => reply.push(Frame::from("World")),
             Body::Call(call) => {
                 let Some(answer) = self.answer_one(&call) else {
