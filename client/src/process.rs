@@ -52,19 +52,23 @@ impl Process {
         poll(&mut items, Some(timeout)).is_ok_and(|count| count > 0)
     }
 
+    /// Asks it to end. A process that is stopped, such as by Ctrl-Z, has to go on for that.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to end, then tells it, then ends it.
     pub fn end(&self, grace: Duration) {
         // What the programs of Muster do: the first drains, the second stops.
-        for (signal, timeout) in [
-            (Signal::TERM, grace),
-            (Signal::TERM, STOP_TIMEOUT),
-            (Signal::KILL, STOP_TIMEOUT),
-        ] {
-            self.signal(signal);
+        for timeout in [grace, STOP_TIMEOUT] {
+            self.ask_to_end();
             if self.has_ended(timeout) {
                 return;
             }
         }
+        self.signal(Signal::KILL);
+        self.has_ended(STOP_TIMEOUT);
     }
 }
 
@@ -116,6 +120,7 @@ pub fn find_program(name: &str) -> Result<PathBuf, io::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
     #[test]
@@ -131,6 +136,16 @@ mod tests {
         assert!(process.has_ended(Duration::ZERO));
         child.wait().unwrap();
         assert!(Process::open(pid).is_none());
+    }
+
+    #[test]
+    fn a_stopped_process_is_ended_without_force() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(child.id()).unwrap();
+        process.signal(Signal::STOP);
+        process.end(Duration::from_secs(20));
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
     }
 
     #[test]

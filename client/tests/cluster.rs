@@ -38,6 +38,67 @@ fn up_serves_until_it_is_interrupted_and_leaves_nothing() {
 }
 
 #[test]
+fn an_interrupted_up_has_nothing_to_complain_of() {
+    let place = Place::new();
+    let mut up = place.command("muster").args(["up", "-n", "1"]).spawn();
+    let up = up.as_mut().unwrap();
+    let mut line = String::new();
+    let stdout = up.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    kill(up.id(), rustix::process::Signal::INT);
+    assert_eq!(up.wait().unwrap().code(), Some(0));
+    let mut text = String::new();
+    up.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "");
+}
+
+#[test]
+fn a_start_in_the_background_that_is_interrupted_leaves_nothing() {
+    let place = Place::new();
+    let file = place.folder.path().join("slow.py");
+    std::fs::write(&file, "import time\ntime.sleep(60)\n").unwrap();
+    let mut starter = place.command("muster");
+    starter.args(["up", "--detach", "--python", file.to_str().unwrap()]);
+    let mut starter = starter.spawn().unwrap();
+    wait_until("the broker to serve", || {
+        place.muster(&["status"]).status.success()
+    });
+    let status = place.status();
+    kill(starter.id(), rustix::process::Signal::INT);
+    assert_eq!(starter.wait().unwrap().code(), Some(130));
+    assert!(!is_alive(status["pid"].as_u64().unwrap() as u32));
+    assert!(!place.runtime().join("test").exists());
+}
+
+#[test]
+fn down_ends_an_up_that_was_stopped() {
+    let mut place = Place::new();
+    let (mut up, _) = place.up(&["-n", "1"]);
+    kill(up.id(), rustix::process::Signal::STOP);
+    place.ok(&["down"]);
+    // It went on, ended what it had started, and was not killed.
+    assert_eq!(up.wait().unwrap().code(), Some(0));
+    assert!(!place.runtime().join("test").exists());
+}
+
+#[test]
+fn workers_and_slots_are_listed_as_people_count() {
+    let mut place = Place::new();
+    let (_up, _) = place.up(&["-n", "11", "--name", "w10"]);
+    let _second = place.start("muster-worker", &["-n", "1", "--name", "w2"]);
+    place.ok(&["wait", "--slots", "12", "--timeout", "60"]);
+    let names = |args: &[&str]| -> Vec<String> {
+        let text = place.ok(args);
+        let first = |line: &str| line.split_whitespace().next().unwrap_or("").to_owned();
+        text.lines().skip(1).map(first).collect()
+    };
+    assert_eq!(names(&["workers"]), ["w2", "w10"]);
+    let mut slots = vec!["w2.1".to_owned()];
+    slots.extend((1..=11).map(|number| format!("w10.{number}")));
+    assert_eq!(names(&["workers", "--slots"]), slots);
+}
+
+#[test]
 fn a_detached_cluster_is_listed_and_ended_by_down() {
     let place = Place::new();
     let line = place.ok(&["up", "--detach", "-n", "2", "--name", "w", "--json"]);

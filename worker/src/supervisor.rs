@@ -25,6 +25,9 @@ use reload::Reload;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// After this long without its broker a worker says so.
+const SILENCE_NOTE: Duration = Duration::from_secs(1);
+
 /// Why a worker can't serve, or not any more.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -56,6 +59,9 @@ pub(crate) struct Supervisor {
     found: Option<Found>,
     /// The broker is not there: look for it.
     is_searching: bool,
+    /// When its silence is worth a word: a broker that ends is often followed by us, or by its
+    /// successor at once.
+    tell_at: Option<Instant>,
     was_told: bool,
     generation: u64,
     link: Option<LinkOrder>,
@@ -104,6 +110,7 @@ impl Supervisor {
             is_searching: finder.is_some(),
             finder,
             found: None,
+            tell_at: None,
             was_told: false,
             generation: 0,
             link: None,
@@ -144,6 +151,7 @@ impl Supervisor {
         loop {
             self.heed_stopper()?;
             self.search()?;
+            self.tell_silence();
             self.control.step(&mut events)?;
             for event in events.drain(..) {
                 self.heed_broker(event)?;
@@ -174,6 +182,7 @@ impl Supervisor {
                 self.found = Some(found);
             }
             Some(_) => {}
+            None if self.tell_at.is_some() || self.leaving != Leaving::No => {}
             None if !self.was_told && !finder.reason().is_empty() => {
                 self.was_told = true;
                 log::warn!(
@@ -187,27 +196,42 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Says once that the broker is not there, when it has been so for a while.
+    fn tell_silence(&mut self) {
+        if self.tell_at.is_some_and(|at| at <= Instant::now()) {
+            self.tell_at = None;
+            if self.leaving == Leaving::No {
+                self.was_told = true;
+                log::warn!(
+                    "worker={}: the broker does not answer; waiting",
+                    self.crew.name
+                );
+            }
+        }
+    }
+
     fn heed_broker(&mut self, event: ControlEvent) -> Result<(), ServeError> {
         match event {
             ControlEvent::Welcome { welcome, is_new } => self.welcomed(welcome, is_new),
             ControlEvent::Refused(refused) => return Err(ServeError::Refused(refused)),
             ControlEvent::Silent => {
                 if !self.was_told {
-                    log::warn!(
-                        "worker={}: the broker does not answer; waiting",
-                        self.crew.name
-                    );
+                    self.tell_at = Some(Instant::now() + SILENCE_NOTE);
                 }
-                self.was_told = true;
                 self.is_searching = true;
                 if let Some(finder) = &mut self.finder {
                     finder.restart();
                 }
                 self.slots.values_mut().for_each(SlotHandle::suspend);
+                // Nobody is left to show that it heard.
+                if let Leaving::Told { end, .. } = self.leaving {
+                    self.drain_slots(end);
+                }
             }
             ControlEvent::Back => {
                 log::info!("worker={}: the broker answers again", self.crew.name);
                 (self.was_told, self.is_searching) = (false, false);
+                self.tell_at = None;
                 self.order_links();
             }
             ControlEvent::Cancel(call) => {
@@ -245,8 +269,8 @@ impl Supervisor {
 
     fn welcomed(&mut self, welcome: Welcome, is_new: bool) {
         let Some(found) = &self.found else { return };
-        self.was_told = false;
-        self.is_searching = false;
+        (self.was_told, self.is_searching) = (false, false);
+        self.tell_at = None;
         if !is_new {
             // The control link alone was gone: the slots are where they were.
             log::debug!("worker={}: known to the broker as before", welcome.name);
@@ -296,6 +320,7 @@ impl Supervisor {
         let fallen_due = self.fallen.values().min().copied();
         let due = [
             search_due,
+            self.tell_at,
             leaving_due,
             slots_due,
             fallen_due,

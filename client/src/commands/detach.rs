@@ -3,21 +3,26 @@
 use super::{CommandResult, Failure};
 use crate::cli::Common;
 use crate::output::Output;
-use crate::process::start_of;
+use crate::process::{Process, start_of};
 use crate::upfile::UpFile;
 use muster_proto::exit::Exit;
 use muster_proto::runtime::{RuntimeDir, state_dir};
+use rustix::process::Signal;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Tells the process in the background that it is one.
 pub const MARK: &str = "MUSTER_DETACHED";
 /// How often the other process is looked at.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long an interrupted start may take to end what it has started.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 /// Of the log of a start that failed, this much is shown.
 const TAIL_BYTES: u64 = 4_096;
 
@@ -27,7 +32,17 @@ pub fn run(common: &Common, dir: &RuntimeDir, out: &mut Output) -> CommandResult
     let start = log.metadata().map_or(0, |found| found.len());
     let mut child = spawn(&log).map_err(|source| system("muster", source))?;
     let started = start_of(child.id());
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_interrupted);
+    super::on_interrupt(move || flag.store(true, Ordering::SeqCst))?;
     loop {
+        if is_interrupted.load(Ordering::SeqCst) {
+            // Nobody has been told that it runs, so nobody would end it.
+            if let Some(up) = Process::open(child.id()) {
+                up.end(INTERRUPT_GRACE);
+            }
+            return Ok(Exit::Signal(Signal::INT.as_raw()));
+        }
         if let Some(status) = child
             .try_wait()
             .map_err(|source| system("muster", source))?

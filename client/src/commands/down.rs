@@ -2,7 +2,7 @@
 
 use super::{CommandResult, Failure};
 use crate::cli::{Common, DownArgs};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::process::{Process, host};
 use crate::upfile::{UpFile, clean};
 use muster_client::{Call, Client};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// A broker that does not say who its workers are is ended without them.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// After this long it says that it waits.
+const WAITING_NOTE: Duration = Duration::from_secs(1);
 /// `up` waits for its children; it gets this much longer than they do.
 const UP_MARGIN: Duration = Duration::from_secs(10);
 
@@ -31,6 +33,9 @@ pub fn run(common: &Common, args: &DownArgs, out: &mut Output) -> CommandResult 
     } else {
         Vec::new()
     };
+    if !common.quiet {
+        std::thread::spawn(move || tell_wait(grace));
+    }
     let mut ended = Vec::new();
     if let Some(up) = UpFile::read(&dir).and_then(|file| file.process()) {
         up.end(grace + UP_MARGIN);
@@ -40,9 +45,7 @@ pub fn run(common: &Common, args: &DownArgs, out: &mut Output) -> CommandResult 
         broker.end(grace);
         ended.push(("broker", broker.pid()));
     }
-    workers
-        .iter()
-        .for_each(|worker| worker.signal(rustix::process::Signal::TERM));
+    workers.iter().for_each(Process::ask_to_end);
     for worker in &workers {
         if !worker.has_ended(grace) {
             worker.end(Duration::ZERO);
@@ -65,6 +68,15 @@ pub fn run(common: &Common, args: &DownArgs, out: &mut Output) -> CommandResult 
         out.note(&format!("cluster {} is down", dir.cluster()));
     }
     Ok(Exit::Done)
+}
+
+/// Says once what takes so long; the program's end ends this thread.
+fn tell_wait(grace: Duration) {
+    std::thread::sleep(WAITING_NOTE);
+    let seconds = grace.as_secs_f64();
+    note(&format!(
+        "calls under way have up to {seconds} s to end (--timeout)"
+    ));
 }
 
 /// The broker that holds the directory's lock.

@@ -222,7 +222,7 @@ impl Up {
             .into_iter()
             .flatten()
         {
-            child.process.signal(Signal::TERM);
+            child.process.ask_to_end();
             let deadline = Instant::now() + DRAIN_TIMEOUT;
             while !child.process.has_ended(PAUSE) {
                 let is_impatient = matches!(self.events.try_recv(), Ok(Event::Interrupt));
