@@ -158,6 +158,10 @@ def doubled(array):
     return array * 2
 
 
+def length(array):
+    return len(array)
+
+
 def every_second(content):
     return memoryview(content)[::2]
 

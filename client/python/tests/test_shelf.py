@@ -102,6 +102,74 @@ def test_shipped_functions_use_it(private, counted, array):
     assert numpy.array_equal(large, array) and numpy.array_equal(small, array[:2000])
 
 
+def test_items_of_a_map_go_by_the_shelf(pool, counted, array):
+    arrays = [array + n for n in range(5)]
+    for back, sent in zip(pool.map("doubled", arrays), arrays, strict=True):
+        assert numpy.array_equal(back, sent * 2)
+    assert counted == {"put": 5, "take": 5}
+    # One call an item: so do lists of arguments.
+    (back,) = pool.starmap("doubled", [(array,)])
+    assert numpy.array_equal(back, array * 2)
+    assert counted == {"put": 6, "take": 6}
+
+
+def test_items_of_a_shipped_map_go_by_the_shelf(private, counted, array):
+    arrays = [array + n for n in range(5)]
+    for back, sent in zip(private.map(lambda a: a + 1, arrays), arrays, strict=True):
+        assert numpy.array_equal(back, sent + 1)
+    assert counted["put"] >= 5 and counted["take"] == 5
+    (back,) = private.starmap(lambda a, b: a + b, [(array, array)])
+    assert numpy.array_equal(back, array * 2)
+
+
+@pytest.mark.parametrize("kind", ["serve", "host"])
+def test_items_that_are_not_there_any_more_are_sent_as_frames(cluster: Cluster, kind: str, array, monkeypatch):
+    getattr(cluster, kind)("--allow-apply")
+    pool = cluster.connect(slots=2)
+    put = Shelf.put
+
+    def lose(self, content, is_left=False):
+        name = put(self, content, is_left)
+        if name is not None:
+            self.drop([name])
+        return name
+
+    monkeypatch.setattr(Shelf, "put", lose)
+    arrays = [array + n for n in range(3)]
+    for backs in (pool.map("doubled", arrays), pool.map(lambda a: a * 2, arrays)):
+        assert all(numpy.array_equal(back, sent * 2) for back, sent in zip(backs, arrays, strict=True))
+    (back,) = pool.starmap("doubled", [(array,)])
+    assert numpy.array_equal(back, array * 2)
+    # In one chunk there are more than a message has frames for: it is cut.
+    many = [bytes(shelf.BYTES_MIN)] * 61
+    assert pool.map("every_second", many, chunksize=61) == [bytes(shelf.BYTES_MIN // 2)] * 61
+
+
+def test_an_item_whose_worker_dies_is_found_again(cluster: Cluster, array, tmp_path):
+    cluster.host()
+    pool = cluster.connect(slots=2)
+    (back,) = pool.starmap("die_once_and_echo", [(str(tmp_path / "died"), array)])
+    assert numpy.array_equal(back, array) and (tmp_path / "died").exists()
+
+
+@pytest.mark.parametrize("kind", ["serve", "host"])
+def test_a_map_leaves_nothing_there_whatever_becomes_of_it(cluster: Cluster, kind: str, array):
+    getattr(cluster, kind)("--allow-apply")
+    pool = cluster.connect(slots=2)
+    # Results are small: a large one that nobody takes any more stays for a minute.
+    for function in ("length", lambda a: len(a)):
+        assert pool.map(function, [array] * 6) == [len(array)] * 6
+        wait_for(lambda: memories(cluster.broker) == 0, "an empty shelf")
+        results = pool.imap(function, [array] * 50)
+        next(results)
+        results.close()
+        wait_for(lambda: memories(cluster.broker) == 0, "an empty shelf")
+        # The first is on the shelf already when the second turns out to be no value.
+        with pytest.raises(TypeError):
+            pool.map(function, [array, {"a": (n for n in ())}], chunksize=2)
+        wait_for(lambda: memories(cluster.broker) == 0, "an empty shelf")
+
+
 @pytest.mark.parametrize("kind", ["serve", "host"])
 def test_nothing_stays_there(cluster: Cluster, kind: str, array):
     getattr(cluster, kind)()

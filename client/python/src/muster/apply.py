@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from . import shipped, wire
 from .errors import ApplyNotAllowed, MethodNotFound, NotPicklable, from_object, restore_pickled
 from .future import Future
+from .loan import Loan
 from .streaming import Listener
 
 if TYPE_CHECKING:
@@ -127,15 +128,16 @@ class Shipment:
         future.arguments = _dump_arguments((args, kwargs))
         if on_item is not None:
             future.listener = self._pool._options.listener(on_item, _read_item)
-        # Pickle keeps large buffers apart.
-        loan = self._pool.lend(shipped.METHOD) if len(future.arguments) > 1 else None
-        share = None
+        loan = self.lend(future.arguments)
         if loan is not None:
             future.borrow(loan, future.post_again)
-            share = loan.share
         is_new = self.is_new()
-        self.post(future.id, future.arguments, None, is_new, future.deliver, future.listener, share=share)
+        self.post(future.id, future.arguments, None, is_new, future.deliver, future.listener, loan=loan)
         return future
+
+    def lend(self, arguments: Sequence[Any]) -> Loan | None:
+        """What puts the large ones on the shelf, if there can be any."""
+        return self._pool.lend(shipped.METHOD) if len(arguments) > 1 else None
 
     def chunks(self, is_star: bool) -> ShippedChunks:
         """The function as something to map."""
@@ -159,9 +161,9 @@ class Shipment:
         sink: Callable[..., None],
         listener: Listener | None = None,
         attempts_max: int | None = None,
-        share: wire.Share | None = None,
+        loan: Loan | None = None,
     ) -> int:
-        """Sends a call; returns its size in bytes, those on the shelf not counted."""
+        """Sends a call, with large attachments on the shelf if there is a `loan`; its size in bytes."""
         packed = self._packed
         link = self._pool.link
         is_small = len(arguments) == 1 and len(arguments[0]) <= shipped.TEXT_BYTES_MAX
@@ -180,11 +182,20 @@ class Shipment:
             params["define"] = packed.definitions()
         if listener is not None:
             params["stream"] = True
-        text, frames = wire.encode(params, share=share)
+        text, frames = wire.encode(params, share=loan.share if loan is not None else None)
         self._pool.post(
-            link, id, shipped.METHOD, text, frames, sink, listener=listener, attempts_max=attempts_max
+            link,
+            id,
+            shipped.METHOD,
+            text,
+            frames,
+            sink,
+            listener=listener,
+            attempts_max=attempts_max,
+            loan=loan,
         )
-        return sum(memoryview(frame).nbytes for frame in frames)
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        return size + loan.bytes if loan is not None else size
 
 
 _TEXT_HEAD = b'{"jsonrpc":"2.0","result":"'
@@ -248,15 +259,20 @@ class ShippedChunks:
         link = shipment._pool.link
         id = next(link.ids)
 
+        def post_as_frames(sink: Callable[..., None]) -> None:
+            shipment.post(next(link.ids), arguments, each, True, sink, attempts_max=attempts_max)
+
         def judge(body: bytes, frames: Sequence[wire.Buffer], error: BaseException | None) -> None:
             if error is None and body.startswith(b'{"jsonrpc":"2.0","result":{"missing"'):
                 # The id stays for the map, which knows the chunk by it; cancelling misses this one.
-                shipment.post(next(link.ids), arguments, each, True, sink, attempts_max=attempts_max)
+                post_as_frames(sink)
             else:
                 sink(body, frames, error)
 
         is_new = shipment.is_new()
-        return id, shipment.post(id, arguments, each, is_new, judge, attempts_max=attempts_max)
+        loan = shipment.lend(arguments)
+        taker = judge if loan is None else loan.sink(judge, post_as_frames)
+        return id, shipment.post(id, arguments, each, is_new, taker, attempts_max=attempts_max, loan=loan)
 
     def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         answer = _read_answer(body, frames)

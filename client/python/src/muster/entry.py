@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .loan import Loan
 from .streaming import Listener
 from .wire import Buffer
 
@@ -22,7 +23,7 @@ _LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
 class Entry:
     """A call from its submission to its answer."""
 
-    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "listener", "method", "sink")
+    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "listener", "loan", "method", "sink")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Entry:
         sink: Sink,
         is_once: bool = False,
         listener: Listener | None = None,
+        loan: Loan | None = None,
     ) -> None:
         self.id = id
         self.method = method
@@ -42,9 +44,16 @@ class Entry:
         self.is_once = is_once
         self.is_sent = False
         self.listener = listener
+        self.loan = loan
+
+    def drop(self) -> None:
+        """Nobody waits for its answer any more."""
+        if self.loan is not None:
+            self.loan.end()
 
     def deliver(self, body: bytes, frames: Sequence[Buffer], error: BaseException | None) -> None:
         """Gives the answer to the sink. A user's callback that fails does not end everybody's link."""
+        self.drop()
         try:
             lost = self.listener.lost if self.listener is not None else None
             self.sink(body, frames, error or lost)

@@ -33,6 +33,7 @@ class Ledger:
             if entry.id not in self._withdrawn:
                 return entry
             self._withdrawn.discard(entry.id)
+            entry.drop()
         return None
 
     def forget_withdrawn(self) -> None:
@@ -61,7 +62,9 @@ class Ledger:
         """Takes calls out; which of them the broker has."""
         sent = []
         for id in ids:
-            if self._open.pop(id, None) is not None:
+            entry = self._open.pop(id, None)
+            if entry is not None:
+                entry.drop()
                 sent.append(id)
             else:
                 # The outbox is not looked through: other threads add to it meanwhile.

@@ -90,13 +90,10 @@ class NamedChunks:
     def send(
         self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
     ) -> tuple[int, int]:
-        params, frames = wire.encode_items(items)
-        link = self._pool.link
-        id = next(link.ids)
-        self._pool.post(
-            link, id, self.method, params, frames, sink, '"map":true,', attempts_max=attempts_max
-        )
-        return id, len(params) + sum(memoryview(frame).nbytes for frame in frames)
+        def encode(share: wire.Share | None) -> tuple[bytes, Sequence[wire.Buffer]]:
+            return wire.encode_items(items, share)
+
+        return self._pool.post_lending(self.method, encode, sink, '"map":true,', attempts_max)
 
     def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         return wire.read_chunk(body, frames, self.method, count)
@@ -122,11 +119,12 @@ class NamedCalls:
     def send(
         self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
     ) -> tuple[int, int]:
-        params, frames = wire.encode(list(items[0]) if self._is_star else items)
-        link = self._pool.link
-        id = next(link.ids)
-        self._pool.post(link, id, self.method, params, frames, sink)
-        return id, len(params)
+        params = list(items[0]) if self._is_star else items
+
+        def encode(share: wire.Share | None) -> tuple[bytes, Sequence[wire.Buffer]]:
+            return wire.encode(params, share=share)
+
+        return self._pool.post_lending(self.method, encode, sink)
 
     def read(self, body: bytes, frames: Sequence[Any], count: int) -> Outcome:
         return [wire.read_answer(body, frames, self.method)], {}
@@ -308,7 +306,7 @@ class Work:
             if error is not None:
                 raise error
             outcome = self._chunks.read(body, frames, count)
-        except (WorkerLost, TooLarge) as failure:
+        except (WorkerLost, TooLarge, wire.TooManyFrames) as failure:
             if count > 1:
                 self._cut(chunk, LOST_PARTS if isinstance(failure, WorkerLost) else 2)
                 self._refill()

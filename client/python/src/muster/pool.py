@@ -142,9 +142,10 @@ class ClusterPool(Maps):
         extra: str = "",
         listener: Listener | None = None,
         attempts_max: int | None = None,
+        loan: Loan | None = None,
     ) -> None:
         """Sends a call whose parameters are JSON already. `extra` are further members of `meta`;
-        `attempts_max` holds if the options allow no fewer."""
+        `attempts_max` holds if the options allow no fewer; `loan` ends with the call."""
         head = self._heads.get(method)
         if head is None:
             head = f'{{"jsonrpc":"2.0","method":{json.dumps(method)},"params":'.encode()
@@ -159,8 +160,41 @@ class ClusterPool(Maps):
         members = self._options.meta(attempts_max, link.shelf is not None)
         meta = f',"meta":{{{members}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
         body = b"".join((head, params, meta.encode()))
-        entry = Entry(id, method, body, frames, sink, self._options.attempts == 1, listener)
+        entry = Entry(id, method, body, frames, sink, self._options.attempts == 1, listener, loan)
         link.submit(entry, None if '"map"' in extra else self._options.timeout)
+
+    def post_lending(
+        self,
+        method: str,
+        encode: Callable[[wire.Share | None], tuple[bytes, Sequence[wire.Buffer]]],
+        sink: Callable[..., None],
+        extra: str = "",
+        attempts_max: int | None = None,
+    ) -> tuple[int, int]:
+        """Sends a call whose parameters `encode` makes, with large attachments on the shelf if there is one.
+        Its id, and its size in bytes with all attachments."""
+        loan = self.lend(method)
+        link = self.link
+        id = next(link.ids)
+        try:
+            params, frames = encode(loan.share if loan is not None else None)
+        except BaseException:
+            if loan is not None:
+                loan.end()
+            raise
+        size = len(params) + sum(memoryview(frame).nbytes for frame in frames)
+        if loan is not None and loan.names:
+            size += loan.bytes
+
+            def post_as_frames(sink: Callable[..., None]) -> None:
+                params, frames = encode(None)
+                self.post(
+                    link, next(link.ids), method, params, frames, sink, extra, attempts_max=attempts_max
+                )
+
+            sink = loan.sink(sink, post_as_frames)
+        self.post(link, id, method, params, frames, sink, extra, attempts_max=attempts_max, loan=loan)
+        return id, size
 
     def call_to(self, worker: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a method of the worker with this name."""

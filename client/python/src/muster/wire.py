@@ -86,12 +86,12 @@ def encode(
         return json.dumps(json.loads(text), separators=(",", ":")).encode(), frames
 
 
-def encode_items(items: list[Any]) -> tuple[bytes, Sequence[Buffer]]:
+def encode_items(items: list[Any], share: Share | None = None) -> tuple[bytes, Sequence[Buffer]]:
     """Like `encode`, for the items of a chunk, which are often all numbers."""
     packed = packing.pack(items)
     if packed is not None:
         return packed[0].encode(), [packed[1]]
-    return encode(items)
+    return encode(items, share=share)
 
 
 def _has_shape(value: Any) -> bool:
