@@ -1,6 +1,7 @@
 """What functions say before their answer: yielded values, progress, output; and how they are cancelled."""
 
 import asyncio
+import concurrent.futures
 import itertools
 
 import pytest
@@ -152,3 +153,21 @@ def test_values_that_nobody_takes_are_kept_up_to_a_limit(pool, monkeypatch, limi
             taken += 1
     assert taken == (100 if limit == "VALUES_MAX" else 10)
     wait_for(lambda: pool.status()["calls"]["running"] == 0, "the generator to end")
+
+
+def test_values_may_come_before_the_call_is_known(monkeypatch):
+    monkeypatch.setattr("muster.streaming.VALUES_MAX", 2)
+    stream, ended = muster.Stream(), []
+    for value in range(5):
+        stream.put(value, 1)
+
+    class Call(concurrent.futures.Future):
+        def give_up(self, error):
+            ended.append(error)
+            self.set_exception(error)
+
+    stream.begin(Call())
+    assert [stream.take(), stream.take()] == [0, 1]
+    assert [error.data["limit"] for error in ended] == ["stream_values"]
+    with pytest.raises(muster.Overloaded):
+        stream.take()

@@ -123,12 +123,11 @@ class ClusterPool(Maps):
         """Calls a generator function and gives what it yields as it comes."""
         stream: Stream[Any] = Stream()
         if not isinstance(function, str):
-            stream.future = self.shipment(function).submit(args, kwargs, stream.put)
+            stream.begin(self.shipment(function).submit(args, kwargs, stream.put))
         else:
             params = (self._by_name(function, args, kwargs) if args else kwargs) if kwargs else args
             listener = self._options.listener(stream.put)
-            stream.future = self.request(function, params, listener=listener)
-        stream.future.add_done_callback(stream.end)
+            stream.begin(self.request(function, params, listener=listener))
         return stream
 
     def post(

@@ -89,14 +89,27 @@ class Stream(Generic[T]):
     future: Future[Any]
 
     def __init__(self) -> None:
+        # Why no further values are taken; the call may be answered before `begin`.
+        self._full: Overloaded | None = None
+        self._has_begun = False
         self._values: queue.SimpleQueue[tuple[Any, int]] = queue.SimpleQueue()
         # Each written by one side alone: the link's thread, and whoever takes.
         self._put_bytes = self._taken_bytes = 0
         #: Tells whoever waits in another way that there is something to take.
         self.notice: Callable[[], None] = lambda: None
 
+    def begin(self, future: Future[Any]) -> None:
+        """The call is made, and may have said something already."""
+        self.future = future
+        self._has_begun = True
+        if self._full is not None:
+            future.give_up(self._full)
+        future.add_done_callback(self.end)
+
     def put(self, value: T, size: int) -> None:
         """Adds a value that came in so many bytes; on the link's thread."""
+        if self._full is not None:
+            return
         waiting_bytes = self._put_bytes - self._taken_bytes
         for limit, there, most in (
             ("stream_values", self._values.qsize(), VALUES_MAX),
@@ -105,7 +118,9 @@ class Stream(Generic[T]):
             # A value alone is always taken.
             if there >= most and waiting_bytes:
                 full = f"values are not taken as fast as they come; {limit} is {most}"
-                self.future.give_up(Overloaded(-32003, full, {"limit": limit, "max": most}))
+                self._full = Overloaded(-32003, full, {"limit": limit, "max": most})
+                if self._has_begun:
+                    self.future.give_up(self._full)
                 return
         self._put_bytes += size
         self._values.put((value, size))
