@@ -159,7 +159,7 @@ impl Supervisor {
             self.heed_slots()?;
             self.step_reload()?;
             self.keep_guard();
-            if self.step_leaving()? {
+            if self.step_leaving() {
                 break;
             }
             self.wait()?;

@@ -182,8 +182,12 @@ impl Shelf {
             return bad;
         }
         match (asked, names, memory) {
-            (ask::PUT, &[name], memory) => self.keep(name, memory, Keep::While { owner }),
-            (ask::LEAVE, &[name], memory) => self.keep(name, memory, Keep::for_a_while()),
+            (ask::PUT, &[name], memory) => {
+                Some((self.keep(name, memory, Keep::While { owner }), None))
+            }
+            (ask::LEAVE, &[name], memory) => {
+                Some((self.keep(name, memory, Keep::for_a_while()), None))
+            }
             (ask::TAKE, [name], None) => match self.store.find(name) {
                 // The kernel counts the copy, so it outlives what the shelf does.
                 Some(memory) => match memory.try_clone() {
@@ -202,21 +206,18 @@ impl Shelf {
         }
     }
 
-    fn keep(
-        &mut self,
-        name: Name,
-        memory: Option<OwnedFd>,
-        keep: Keep,
-    ) -> Option<(Said, Option<OwnedFd>)> {
+    fn keep(&mut self, name: Name, memory: Option<OwnedFd>, keep: Keep) -> Said {
         // Without one, this process has no descriptor left for it.
         let Some(memory) = memory else {
-            return Some((Said::Full, None));
+            return Said::Full;
         };
         let Some(bytes) = sealed_bytes(&memory) else {
-            return Some((Said::Bad, None));
+            return Said::Bad;
         };
-        let is_kept = self.store.keep(name, memory, bytes, keep);
-        Some((if is_kept { Said::Done } else { Said::Full }, None))
+        match self.store.keep(name, memory, bytes, keep) {
+            true => Said::Done,
+            false => Said::Full,
+        }
     }
 
     fn close(&mut self, owner: u64) {

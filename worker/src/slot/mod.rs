@@ -274,7 +274,7 @@ impl Slot {
                 Some((number, _)) => self.run_call(number)?,
                 None => {
                     let error = CallError::UnknownMethod(method.to_owned());
-                    self.refuse(&error)?;
+                    self.refuse(&error);
                 }
             }
             if self.is_down {

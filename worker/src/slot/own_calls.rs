@@ -25,15 +25,9 @@ impl Slot {
         if is_long || self.replies.is_full() {
             self.flush()?;
         }
-        match self.desk.gate.start(call.seq) {
-            Start::Run => {}
-            Start::Skip => {
-                self.inbox.advance();
-                return Ok(());
-            }
-            Start::Refuse => return self.refuse(&CallError::Cancelled),
+        if !self.may_start(call.seq) {
+            return Ok(());
         }
-        self.inbox.advance();
         let began = self.last_end.unwrap_or_else(Instant::now);
         let (outcome, attached) = self.compute(&call, number, began);
         self.desk.gate.end(call.seq);
@@ -146,14 +140,26 @@ impl Slot {
         (computed, attached)
     }
 
+    /// Takes the next call up. `false`: it is not to run, since it was recalled or cancelled.
+    pub(super) fn may_start(&mut self, seq: u32) -> bool {
+        match self.desk.gate.start(seq) {
+            Start::Refuse => self.refuse(&CallError::Cancelled),
+            start => {
+                self.inbox.advance();
+                return start == Start::Run;
+            }
+        }
+        false
+    }
+
     /// Answers the next call with an error instead of running it.
-    pub(super) fn refuse(&mut self, error: &CallError) -> Result<(), SocketError> {
+    pub(super) fn refuse(&mut self, error: &CallError) {
         let Some(call) = self.inbox.front().cloned() else {
-            return Ok(());
+            return;
         };
         self.inbox.advance();
         if matches!(error, CallError::UnknownMethod(_)) && self.is_withdrawn(call.seq) {
-            return Ok(());
+            return;
         }
         let error = error.to_rpc(&self.origin).to_json();
         let head = ReplyHead {
@@ -163,7 +169,6 @@ impl Slot {
             is_error: true,
         };
         self.replies.push(head, "", error.as_bytes(), []);
-        Ok(())
     }
 
     /// Takes note of a call that will not run; whether it was given back.

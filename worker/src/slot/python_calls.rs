@@ -171,7 +171,7 @@ impl Slot {
             match self.desk.gate.start(call.seq) {
                 Start::Run => self.push_call(&call, number),
                 Start::Skip => self.inbox.advance(),
-                Start::Refuse => self.refuse(&CallError::Cancelled)?,
+                Start::Refuse => self.refuse(&CallError::Cancelled),
             }
         }
         Ok(())

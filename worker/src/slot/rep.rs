@@ -5,10 +5,8 @@
 //! can't be told to stop: a cancelled call keeps its slot busy until it is answered.
 
 use super::Slot;
-use super::gate::Start;
 use super::inbox::CallSpans;
 use super::replies::ReplyHead;
-use crate::call_error::CallError;
 use crate::link::Link;
 use muster_proto::code::Code;
 use muster_proto::id::DispatchId;
@@ -96,15 +94,9 @@ impl Slot {
             return Ok(());
         };
         self.flush()?;
-        match self.desk.gate.start(call.seq) {
-            Start::Run => {}
-            Start::Skip => {
-                self.inbox.advance();
-                return Ok(());
-            }
-            Start::Refuse => return self.refuse(&CallError::Cancelled),
+        if !self.may_start(call.seq) {
+            return Ok(());
         }
-        self.inbox.advance();
         let message = self.request_of(&call);
         let began = Instant::now();
         let Some(rep) = &mut self.rep else {

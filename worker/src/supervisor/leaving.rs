@@ -95,10 +95,10 @@ impl Supervisor {
     }
 
     /// Goes on with leaving; true when nothing is left to do.
-    pub(super) fn step_leaving(&mut self) -> Result<bool, ServeError> {
+    pub(super) fn step_leaving(&mut self) -> bool {
         let now = Instant::now();
         match self.leaving {
-            Leaving::No => return Ok(false),
+            Leaving::No => return false,
             Leaving::Told { heard_by, end } if heard_by <= now => self.drain_slots(end),
             Leaving::Draining { end } if end <= now && !self.slots.is_empty() => {
                 let (name, slots) = (&self.crew.name, self.slots.len());
@@ -110,10 +110,10 @@ impl Supervisor {
                 if !self.slots.is_empty() {
                     log::warn!("worker={}: functions still run", self.crew.name);
                 }
-                return Ok(true);
+                return true;
             }
             _ => {}
         }
-        Ok(self.slots.is_empty() && !matches!(self.leaving, Leaving::Told { .. }))
+        self.slots.is_empty() && !matches!(self.leaving, Leaving::Told { .. })
     }
 }
