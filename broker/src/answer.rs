@@ -102,15 +102,17 @@ fn worker_lost(attempts: &[Attempt], clock: &Clock) -> RpcError {
         .iter()
         .map(|attempt| attempt_json(attempt, clock))
         .collect();
-    let last = attempts.last().map_or_else(String::new, |attempt| {
-        format!(", the last of them {} ({})", attempt.slot, how(attempt))
-    });
-    let times = match attempts.len() {
-        1 => "once".to_owned(),
-        times => format!("{times} times"),
+    let slot = |attempt: &Attempt| format!("{} ({})", attempt.slot, how(attempt));
+    let text = match attempts {
+        [] => "lost with its worker".to_owned(),
+        [once] => format!("lost with its worker {}", slot(once)),
+        [.., last] => {
+            let times = attempts.len();
+            format!("lost with its worker {times} times, at last {}", slot(last))
+        }
     };
     RpcError::new(Code::WorkerLost)
-        .message(format!("lost with its worker {times}{last}"))
+        .message(text)
         .data(&json!({"attempts": list}))
 }
 

@@ -96,6 +96,12 @@ def test_a_relative_runtime_folder_counts_as_none(monkeypatch, value, is_used):
     assert base == expected
 
 
+def test_a_function_of_other_versions_is_refused_with_the_versions():
+    pickled_by_others = b"ccloudpickle.cloudpickle\n_of_another_version\n."
+    with pytest.raises(AttributeError, match=r"_of_another_version.* Python 3\..* cloudpickle \d"):
+        shipped._define({"hash": pickled_by_others})
+
+
 def test_a_secret_key_is_not_printed():
     assert "secret" not in repr(muster.connection.Curve("server", "public", "secret"))
 

@@ -25,7 +25,9 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import platform
 import socket
+import sys
 import traceback
 from binascii import a2b_base64, b2a_base64
 from collections import OrderedDict
@@ -105,9 +107,27 @@ def apply(
 def _define(functions: dict[str, Any]) -> None:
     for name, content in functions.items():
         if name not in _functions:
-            _functions[name] = pickle.loads(content)
+            _functions[name] = _load(content)
             if len(_functions) > FUNCTIONS_MAX:
                 _functions.popitem(last=False)
+
+
+def _load(content: Any) -> Any:
+    try:
+        return pickle.loads(content)
+    except (AttributeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        # What other versions write differently fails somewhere inside, in words of the inside.
+        raise type(error)(
+            f"{error}; the worker can't read the function with {_versions()}: has the caller the same?"
+        ) from error
+
+
+def _versions() -> str:
+    python = f"Python {platform.python_version()}"
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is None:
+        return python
+    return f"{python} and cloudpickle {getattr(cloudpickle, '__version__', '?')}"
 
 
 def _dump_yielded(generator: Any) -> Any:
