@@ -335,3 +335,36 @@ def test_what_a_function_refers_to_may_change(private):
         del plain.__globals__["len"]
     plain.__code__ = (lambda x: x * 2).__code__
     assert private.submit(plain, "ab").result(PATIENCE) == "abab"
+
+
+def test_what_cannot_be_sent_is_named(private):
+    lock = threading.Lock()
+    with pytest.raises(muster.NotPicklable, match=r"argument 1 cannot be sent: .*lock"):
+        private.submit(pow, 1, lock)
+    with pytest.raises(muster.NotPicklable, match=r"argument 'base' cannot be sent: .*lock"):
+        private.submit(int, "1", base=lock)
+    with pytest.raises(muster.NotPicklable, match=r"the item <unlocked _thread.lock .* cannot be sent"):
+        private.map(abs, [1, lock])
+    with pytest.raises(TypeError, match="3 is neither a function nor the name of a method"):
+        private.submit(3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": -1}, {"timeout": float("nan")}, {"attempts": 0}, {"priority": 11}, {"priority": -11}]
+)
+def test_options_that_mean_nothing_are_refused_at_once(private, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        private.options(**wrong)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_chunk_has_an_item(private, size):
+    with pytest.raises(ValueError, match="chunksize"):
+        private.map(abs, [1], chunksize=size)
+
+
+def test_a_failed_item_is_named_below_its_traceback(private):
+    with pytest.raises(ZeroDivisionError) as caught:
+        private.map(lambda x: 1 / x, [1, 0, 2])
+    if sys.version_info >= (3, 11):
+        assert caught.value.__notes__ == ["(item 1 of the map)"]

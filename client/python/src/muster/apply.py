@@ -37,7 +37,8 @@ CHUNK_ITEMS_MAX = 1_000_000
 #: Functions that a pool remembers having shipped.
 FUNCTIONS_MAX = 1000
 NOT_ALLOWED = (
-    "no worker of this cluster runs functions that clients send; start one with `muster-worker --allow-apply`"
+    "no worker that may run the call runs functions that clients send; start one with "
+    "`muster-worker --allow-apply`"
 )
 
 
@@ -125,7 +126,12 @@ class Shipment:
         """Calls the function; `on_item` is given what it yields, with its size in bytes."""
         link = self._pool.link
         future = ShippedFuture(self, link, next(link.ids), shipped.METHOD)
-        future.arguments = _dump_arguments((args, kwargs))
+        try:
+            future.arguments = _dump_arguments((args, kwargs))
+        except NotPicklable:
+            for name, value in (*enumerate(args), *kwargs.items()):
+                _try_to_dump(value, f"argument {name!r}")
+            raise
         if on_item is not None:
             future.listener = self._pool._options.listener(on_item, _read_item)
         loan = self.lend(future.arguments)
@@ -254,7 +260,12 @@ class ShippedChunks:
     def send(
         self, items: list[Any], sink: Callable[..., None], attempts_max: int | None
     ) -> tuple[int, int]:
-        arguments = _dump_arguments(items)
+        try:
+            arguments = _dump_arguments(items)
+        except NotPicklable:
+            for item in items:
+                _try_to_dump(item, f"the item {item!r:.80}")
+            raise
         shipment, each = self._shipment, self._each
         link = shipment._pool.link
         id = next(link.ids)
@@ -358,6 +369,14 @@ def _dump_arguments(value: Any) -> tuple[Any, ...]:
         return tuple(shipped.dump(value))
     except TypeError as error:
         raise NotPicklable(str(error)) from error
+
+
+def _try_to_dump(value: Any, name: str) -> None:
+    """Raises `NotPicklable` with the value's name if it is the one that cannot be sent."""
+    try:
+        shipped.dump(value)
+    except TypeError as error:
+        raise NotPicklable(f"{name} cannot be sent: {error.__cause__ or error}") from error
 
 
 def _dumps(function: Callable[..., Any]) -> bytes:

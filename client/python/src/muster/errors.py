@@ -216,6 +216,8 @@ def _explain(message: str, data: dict[str, Any], method: str | None) -> str:
     if message not in _BARE:
         return message
     words = [message if method is None else f"{message} ({method})"]
+    if message == "Method not found" and "reason" not in data:
+        words.append("nobody who may run it offers it; `pool.methods()` tells what is on offer")
     for name in ("reason", "state", "limit", "by"):
         if name in data:
             words.append(f"{name}: {data[name]}")

@@ -167,6 +167,8 @@ class Work:
     def __init__(
         self, pool: ClusterPool, chunks: Chunks, items: Iterable[Any], chunksize: int | None, progress: bool
     ) -> None:
+        if chunksize is not None and chunksize < 1:
+            raise ValueError(f"chunksize is {chunksize}; it is at least 1")
         self._pool = pool
         self._chunks = chunks
         try:
@@ -427,6 +429,9 @@ def mark(failure: Exception, index: int, results: list[Any] | None) -> Exception
             failure.results = results  # type: ignore[attr-defined]
     except AttributeError:
         pass
+    if hasattr(failure, "add_note"):
+        # Python 3.11 prints it below the traceback.
+        failure.add_note(f"(item {index} of the map)")
     return failure
 
 

@@ -26,6 +26,14 @@ class Options:
     on_progress: Callable[[float, float | None], None] | None = None
     on_output: Callable[[str, str], None] | None = None
 
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout >= 0:
+            raise ValueError(f"timeout is {self.timeout} s; it is at least 0, which means none")
+        if self.attempts is not None and self.attempts < 1:
+            raise ValueError(f"attempts is {self.attempts}; a call is started at least once")
+        if self.priority is not None and not -10 <= self.priority <= 10:
+            raise ValueError(f"priority is {self.priority}; it is from -10 to 10")
+
     @property
     def listens(self) -> bool:
         """Whether calls are made with a listener."""

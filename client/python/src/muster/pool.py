@@ -250,6 +250,8 @@ class ClusterPool(Maps):
 
     def shipment(self, function: Callable[..., Any]) -> Shipment:
         """The function made ready to be sent."""
+        if not callable(function):
+            raise TypeError(f"{function!r:.80} is neither a function nor the name of a method")
         packed = self._shared.library.pack(function)
         last = self._shipment
         if last is None or not last.is_of(self, packed):

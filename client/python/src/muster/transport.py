@@ -94,7 +94,8 @@ class Transport:
             reason = self._reason
             if isinstance(reason, MusterError):
                 raise reason
-            raise NoBroker(f"no broker answers at {self._address.frontend}")
+            why = f": {reason}" if reason is not None else ""
+            raise NoBroker(f"no broker answers at {self._address.frontend}{why}")
 
     def wake(self) -> None:
         """Has the thread look at what was left for it."""
