@@ -13,6 +13,7 @@ use crate::keyring::Keyring;
 use crate::reply::Reply;
 use crate::request::{Kind, Request};
 use crate::tally::Tally;
+use answers::Unsent;
 use client::ClientLink;
 use log::debug;
 use message::Message;
@@ -91,9 +92,9 @@ pub struct Frontend {
     last_id: u32,
     outbox: Outbox<Vec<Frame>>,
     frames: Vec<Frame>,
-    /// Answers of this turn, frame after frame, and whose how many of them are.
+    /// Answers of this turn, frame after frame, and whose they are.
     unsent: Vec<Frame>,
-    unsent_of: Vec<(ClientId, usize)>,
+    unsent_of: Vec<Unsent>,
     /// Replies dropped because their client does not read.
     pub dropped: u64,
     tally: Tally,

@@ -11,6 +11,14 @@ use muster_core::{ClientId, MonoTime, Outcome, Pushed};
 use muster_proto::rpc::RpcError;
 use muster_proto::socket::{Frame, SendOutcome};
 use muster_proto::worker::StreamKind;
+use std::ops::Range;
+
+/// An answer among those of a turn.
+pub(super) struct Unsent {
+    client: ClientId,
+    /// Which of the turn's frames are its own.
+    frames: Range<u32>,
+}
 
 impl Frontend {
     /// Answers a single call with its outcome. Like every answer it goes out with [`Self::flush`].
@@ -104,11 +112,13 @@ impl Frontend {
         request.push_path(&mut self.unsent);
         body(&mut self.unsent);
         self.tally.send(&self.unsent[before..]);
-        self.unsent_of.push((client, self.unsent.len() - before));
+        let frames = before as u32..self.unsent.len() as u32;
+        self.unsent_of.push(Unsent { client, frames });
     }
 
-    /// Sends the answers of this turn: in one go, so that libzmq's thread finds several to write at
-    /// once. Gives the clients that have to be given up.
+    /// Sends the answers of this turn, client by client: libzmq's thread then finds several to write
+    /// to one connection at once, and its peer several to read. Gives the clients that have to be
+    /// given up.
     pub fn flush(&mut self, clock: &Clock) -> Vec<ClientId> {
         let mut given_up = Vec::new();
         if self.unsent_of.is_empty() {
@@ -116,10 +126,9 @@ impl Frontend {
         }
         let mut unsent = std::mem::take(&mut self.unsent);
         let mut unsent_of = std::mem::take(&mut self.unsent_of);
-        let mut rest = &mut unsent[..];
-        for (client, count) in unsent_of.drain(..) {
-            let frames;
-            (frames, rest) = rest.split_at_mut(count);
+        unsent_of.sort_unstable_by_key(|answer| (answer.client, answer.frames.start));
+        for Unsent { client, frames } in unsent_of.drain(..) {
+            let frames = &mut unsent[frames.start as usize..frames.end as usize];
             if !given_up.contains(&client) && self.send(client, frames, clock) {
                 given_up.push(client);
             }
