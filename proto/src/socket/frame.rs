@@ -11,7 +11,7 @@ const COPY_BYTES_MAX: usize = 512;
 
 /// One part of a message: bytes that never change, shared by counting.
 ///
-/// Moves and shares cost 64 bytes. Frames from the network may point into a larger receive buffer:
+/// Moves and shares cost 88 bytes. Frames from the network may point into a larger receive buffer:
 /// `Frame::from(&frame[..])` makes one of its own, for what is kept long.
 pub struct Frame(pub(super) RawMessage);
 

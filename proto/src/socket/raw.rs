@@ -1,5 +1,5 @@
-//! The one audited module with `unsafe`: calls into libzmq and libc that have no safe wrapper. What
-//! concerns the process as a whole is in `process`.
+//! The one audited module with `unsafe`: calls into libzmq and libc that have no safe wrapper. A
+//! frame is in `message`, what concerns the process as a whole in `process`.
 //!
 //! The `zmq` crate hides its context pointer, panics on errno values it does not know and cannot
 //! share a message, so contexts, messages, binding, sending, receiving and polling call the C API
@@ -11,20 +11,20 @@
 
 #![allow(unsafe_code)]
 
+mod message;
 mod process;
 
-use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::slice;
 use std::sync::Arc;
 
-use zmq_sys::{errno, zmq_msg_t, zmq_pollitem_t};
+use zmq_sys::{errno, zmq_pollitem_t};
 
 use super::poll::PollItem;
 
+pub use message::RawMessage;
 pub use process::{
     give_back_memory, keep_memory, libzmq_clock_us, limit_descriptors, newcomers_refused, seed_rand,
 };
@@ -196,23 +196,21 @@ impl RawSocket {
 
     /// Receives a frame without waiting; true: more frames of the message follow.
     pub fn receive(&self, message: &mut RawMessage) -> Result<bool, Errno> {
-        let pointer = message.0.get_mut();
-        // SAFETY: the socket lives and the message is initialised; libzmq replaces its content.
-        check(unsafe {
+        message.refill(|pointer| {
             let flags = zmq_sys::ZMQ_DONTWAIT as c_int;
-            zmq_sys::zmq_msg_recv(pointer, self.pointer.as_ptr(), flags)
-        })?;
-        // SAFETY: the message is initialised.
-        Ok(unsafe { zmq_sys::zmq_msg_more(pointer) } != 0)
+            // SAFETY: the socket lives and the message is initialised; libzmq replaces its content.
+            check(unsafe { zmq_sys::zmq_msg_recv(pointer, self.pointer.as_ptr(), flags) })
+        })
     }
 
     /// Sends a frame without waiting and leaves it empty; on an error it is left as it was.
     pub fn send(&self, message: &mut RawMessage, more: bool) -> Result<(), Errno> {
         let more = if more { zmq_sys::ZMQ_SNDMORE } else { 0 };
         let flags = (zmq_sys::ZMQ_DONTWAIT | more) as c_int;
-        // SAFETY: the socket lives and the message is initialised.
-        check(unsafe { zmq_sys::zmq_msg_send(message.0.get_mut(), self.pointer.as_ptr(), flags) })
-            .map(drop)
+        message.empty_by(|pointer| {
+            // SAFETY: the socket lives and the message is initialised; libzmq empties what it takes.
+            check(unsafe { zmq_sys::zmq_msg_send(pointer, self.pointer.as_ptr(), flags) }).map(drop)
+        })
     }
 
     pub fn poll_item(&self, events: i16) -> zmq_pollitem_t {
@@ -222,106 +220,6 @@ impl RawSocket {
             events,
             revents: 0,
         }
-    }
-}
-
-/// One frame: always initialised, never written to after its creation.
-///
-/// The cell lets [`share`](Self::share) mark the source; libzmq keeps that mark outside of the
-/// content, so slices into it stay valid.
-pub struct RawMessage(UnsafeCell<zmq_msg_t>);
-
-// SAFETY: content, metadata and their reference counts may be released by any thread.
-unsafe impl Send for RawMessage {}
-
-impl RawMessage {
-    fn with(init: impl FnOnce(*mut zmq_msg_t) -> c_int) -> Self {
-        let mut message = zmq_msg_t::default();
-        // Only memory can fail here; Rust's own allocations abort then, too.
-        assert_eq!(init(&raw mut message), 0, "no memory for a message");
-        Self(UnsafeCell::new(message))
-    }
-
-    pub fn empty() -> Self {
-        // SAFETY: the pointer is valid and not yet a message.
-        Self::with(|message| unsafe { zmq_sys::zmq_msg_init(message) })
-    }
-
-    pub fn copy_of(bytes: &[u8]) -> Self {
-        Self::join(&[bytes])
-    }
-
-    /// The parts one after the other.
-    pub fn join(parts: &[&[u8]]) -> Self {
-        let total = parts.iter().map(|part| part.len()).sum();
-        // SAFETY: the pointer is valid and not yet a message; the content has room for the lengths
-        // of all parts together and cannot overlap any of them.
-        Self::with(|message| unsafe {
-            let status = zmq_sys::zmq_msg_init_size(message, total);
-            if status == 0 {
-                let mut content = zmq_sys::zmq_msg_data(message).cast::<u8>();
-                for part in parts {
-                    ptr::copy_nonoverlapping(part.as_ptr(), content, part.len());
-                    content = content.add(part.len());
-                }
-            }
-            status
-        })
-    }
-
-    /// Hands the buffer to libzmq, which frees it when the last copy is gone.
-    pub fn owning(bytes: Vec<u8>) -> Self {
-        unsafe extern "C" fn free(content: *mut c_void, capacity: *mut c_void) {
-            // SAFETY: `owning` leaked a vector with this pointer and capacity; bytes need no drop,
-            // so its length does not matter.
-            drop(unsafe { Vec::from_raw_parts(content.cast::<u8>(), 0, capacity as usize) });
-        }
-        let mut bytes = std::mem::ManuallyDrop::new(bytes);
-        let (content, len, capacity) = (bytes.as_mut_ptr(), bytes.len(), bytes.capacity());
-        // SAFETY: the pointer is valid and not yet a message; the content lives until `free`.
-        Self::with(|message| unsafe {
-            let hint = ptr::without_provenance_mut(capacity);
-            zmq_sys::zmq_msg_init_data(message, content.cast(), len, Some(free), hint)
-        })
-    }
-
-    /// A second handle on the same content; only content within the message itself is copied.
-    pub fn share(&self) -> Self {
-        let mut copy = zmq_msg_t::default();
-        // SAFETY: both are initialised before the copy; `self` is not `Sync`, so nobody else marks
-        // or releases the source meanwhile.
-        let status = unsafe {
-            zmq_sys::zmq_msg_init(&raw mut copy);
-            zmq_sys::zmq_msg_copy(&raw mut copy, self.0.get())
-        };
-        assert_eq!(status, 0, "the source is a message");
-        Self(UnsafeCell::new(copy))
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the message is initialised; its content stays in place and unwritten while `self`
-        // is borrowed. An empty message may have a null pointer, which a slice must not.
-        unsafe {
-            match zmq_sys::zmq_msg_size(self.0.get()) {
-                0 => &[],
-                len => slice::from_raw_parts(zmq_sys::zmq_msg_data(self.0.get()).cast(), len),
-            }
-        }
-    }
-
-    pub fn property(&self, name: &CStr) -> Option<String> {
-        // SAFETY: the message is initialised; the value lives as long as its metadata.
-        unsafe {
-            let value = zmq_sys::zmq_msg_gets(self.0.get(), name.as_ptr());
-            (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
-        }
-    }
-}
-
-impl Drop for RawMessage {
-    fn drop(&mut self) {
-        // SAFETY: the message is initialised and closed this once.
-        unsafe { zmq_sys::zmq_msg_close(self.0.get_mut()) };
     }
 }
 
