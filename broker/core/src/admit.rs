@@ -70,18 +70,21 @@ impl<Q: Request, R: Reply> Core<Q, R> {
                     return None;
                 }
                 self.totals.reattached += 1;
-                let before = std::mem::replace(&mut held.client, client);
+                let (class, priority, state) = (held.class, held.priority, held.state);
+                let before = held.entry();
                 let bytes = u32::try_from(call.request.bytes()).unwrap_or(u32::MAX);
-                let bytes_before = std::mem::replace(&mut held.bytes, bytes);
+                self.close_for(before);
+                let place = self.open_for(client, id, bytes);
+                let held = self.calls.get_mut(id);
+                let held = held.expect("it was there above");
+                (held.client, held.place, held.bytes) = (client, place, bytes);
                 // The newcomer's envelope and id; the call itself is the same by its key.
                 held.request = call.request;
-                let (class, priority, state) = (held.class, held.priority, held.state);
-                self.close_for(before, bytes_before as usize);
-                self.open_for(client, id, bytes as usize);
                 if state == CallState::Queued {
-                    self.queued_bytes -= bytes_before as usize;
+                    self.queued_bytes -= before.bytes as usize;
                     self.queued_bytes += bytes as usize;
-                    self.classes[class].queue.remove(before, priority, id);
+                    let queue = &mut self.classes[class].queue;
+                    queue.remove(before.client, priority, id);
                     self.classes[class].queue.push(client, priority, id);
                     self.stirred.push(class);
                 }
@@ -116,9 +119,12 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
         let key = extra.as_ref().and_then(|extra| extra.key.clone());
         let bytes = u32::try_from(new.request.bytes()).unwrap_or(u32::MAX);
-        let id = self.calls.insert(Call {
+        let id = self.calls.next_id();
+        let place = self.open_for(client, id, bytes);
+        self.calls.insert(Call {
             request: new.request,
             client,
+            place,
             class,
             state: CallState::Queued,
             origin,
@@ -138,7 +144,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         });
         self.totals.admitted += 1;
         self.classes.open(class);
-        self.open_for(client, id, bytes as usize);
         self.timers.arm(deadline, Due::Deadline(id));
         if let Some(key) = key {
             self.keys.open(key, id);
@@ -163,7 +168,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         let (open_calls, open_bytes) = self
             .clients
             .get(&client)
-            .map_or((0, 0), |entry| (entry.open_calls, entry.open_bytes));
+            .map_or((0, 0), |entry| (entry.calls.len(), entry.open_bytes));
         let overloaded = |limit, max| Err(Failure::Overloaded { limit, max });
         if open_calls >= self.config.client_calls_max {
             return overloaded("client_calls", self.config.client_calls_max);

@@ -2,6 +2,7 @@
 
 use crate::action::Attempt;
 use crate::class::ClassId;
+use crate::client::Entry;
 use crate::nest::Nested;
 use crate::time::MonoTime;
 use crate::{ClientId, SlotId};
@@ -13,6 +14,8 @@ use rustc_hash::FxHashMap;
 pub(crate) struct Call<Q> {
     pub request: Q,
     pub client: ClientId,
+    /// Where its client's list has it.
+    pub place: u32,
     pub class: ClassId,
     pub state: CallState,
     pub origin: Origin,
@@ -42,6 +45,16 @@ impl<Q> Call<Q> {
     #[inline]
     pub fn nested(&self) -> Option<Nested> {
         self.extra.as_ref()?.nested
+    }
+
+    /// It as its client has it.
+    #[inline]
+    pub fn entry(&self) -> Entry {
+        Entry {
+            client: self.client,
+            place: self.place,
+            bytes: self.bytes,
+        }
     }
 
     /// Whether its client may find it again by another connection.
@@ -130,6 +143,12 @@ impl<Q> CallTable<Q> {
         (1..=self.last_id).contains(&id.0)
     }
 
+    /// The id that the next call gets.
+    #[inline]
+    pub fn next_id(&self) -> CallId {
+        CallId(self.last_id + 1)
+    }
+
     pub fn insert(&mut self, call: Call<Q>) -> CallId {
         self.last_id += 1;
         let (number, place) = Self::place(CallId(self.last_id));
@@ -200,6 +219,7 @@ mod tests {
         Call {
             request: (),
             client: ClientId(1),
+            place: 0,
             class: ClassId(0),
             state: CallState::Queued,
             origin: Origin::Single,

@@ -8,9 +8,8 @@ use muster_proto::id::CallId;
 /// A connection that has submitted calls.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    /// Calls it submitted; resolved ones are swept out when they are many more than the open ones.
+    /// Its open calls, each at the place that the call knows.
     pub calls: Vec<CallId>,
-    pub open_calls: usize,
     /// Bytes of its open calls.
     pub open_bytes: usize,
     pub is_gone: bool,
@@ -21,8 +20,8 @@ pub(crate) struct Client {
 /// How far the calls of a gone client are given up.
 #[derive(Debug)]
 struct Leaving {
-    /// Entries of its list that were seen.
-    at: usize,
+    /// Entries of its list that were seen and stay for now, in front of those that were not.
+    seen: usize,
     /// Nobody came back for the keyed ones.
     with_keyed: bool,
     has_keyed: bool,
@@ -31,46 +30,52 @@ struct Leaving {
 /// Calls of a gone client that are given up at a time.
 const LEAVING_STEP: usize = 1_000;
 
-/// A list is swept when it is so many times as long as it need be.
-const SWEEP_FACTOR: usize = 4;
-
-/// Below this many entries a list is not worth sweeping.
-const SWEEP_MIN: usize = 64;
+/// A call as its client has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub client: ClientId,
+    /// Where the client's list has it.
+    pub place: u32,
+    pub bytes: u32,
+}
 
 impl<Q: Request, R: Reply> Core<Q, R> {
-    /// Books a call on its client.
-    pub(crate) fn open_for(&mut self, client: ClientId, call: CallId, bytes: usize) {
-        let calls = &self.calls;
+    /// Books a call on its client. Gives its place in the client's list.
+    pub(crate) fn open_for(&mut self, client: ClientId, call: CallId, bytes: u32) -> u32 {
         let entry = self.clients.entry(client).or_default();
-        entry.open_calls += 1;
-        entry.open_bytes += bytes;
-        let is_long = entry.calls.len() >= SWEEP_MIN && !entry.is_gone;
-        if is_long && entry.calls.len() >= SWEEP_FACTOR * entry.open_calls {
-            let is_open = |id: &CallId| calls.get(*id).is_some_and(|call| call.client == client);
-            entry.calls.retain(is_open);
-            // A call that left for another connection and came back is there twice.
-            entry.calls.sort_unstable();
-            entry.calls.dedup();
-            give_back_room(&mut entry.calls);
-        }
+        entry.open_bytes += bytes as usize;
         entry.calls.push(call);
+        u32::try_from(entry.calls.len() - 1).expect("memory ends long before")
     }
 
     /// Takes a call off its client. `true`: the client has left.
-    pub(crate) fn close_for(&mut self, client: ClientId, bytes: usize) -> bool {
-        let entry = self.clients.get_mut(&client);
+    pub(crate) fn close_for(&mut self, call: Entry) -> bool {
+        let entry = self.clients.get_mut(&call.client);
         let entry = entry.expect("a call's client is known");
         let is_gone = entry.is_gone;
-        entry.open_calls -= 1;
-        entry.open_bytes -= bytes;
-        if entry.open_calls == 0 {
-            if is_gone {
-                self.clients.remove(&client);
-            } else {
-                entry.calls.clear();
-                give_back_room(&mut entry.calls);
-            }
+        entry.open_bytes -= call.bytes as usize;
+        let mut place = call.place as usize;
+        let mut move_to = |id: CallId, place: usize| {
+            let moved = self.calls.get_mut(id);
+            moved.expect("a client lists open calls").place = place as u32;
+        };
+        if let Some(leaving) = &mut entry.leaving
+            && place < leaving.seen
+        {
+            // The last one has not been seen and takes the place of one that is behind the others.
+            leaving.seen -= 1;
+            entry.calls.swap(place, leaving.seen);
+            move_to(entry.calls[place], place);
+            place = leaving.seen;
         }
+        entry.calls.swap_remove(place);
+        if let Some(&id) = entry.calls.get(place) {
+            move_to(id, place);
+        } else if is_gone && entry.calls.is_empty() {
+            self.clients.remove(&call.client);
+            return true;
+        }
+        give_back_room(&mut entry.calls);
         is_gone
     }
 
@@ -84,7 +89,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             return;
         }
         entry.is_gone = true;
-        if entry.open_calls == 0 {
+        if entry.calls.is_empty() {
             self.clients.remove(&client);
             return;
         }
@@ -99,7 +104,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     fn give_up_all(&mut self, client: ClientId, with_keyed: bool) {
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.leaving = Some(Leaving {
-                at: 0,
+                seen: 0,
                 with_keyed,
                 has_keyed: false,
             });
@@ -110,38 +115,34 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// Gives up the next calls of a gone client. It may have a million of them, and the others do
     /// not wait for that.
     pub(crate) fn give_up_more(&mut self, client: ClientId) {
-        let Some(entry) = self.clients.get_mut(&client) else {
-            return;
-        };
-        let Some(mut leaving) = entry.leaving.take() else {
-            return;
-        };
-        let end = entry.calls.len().min(leaving.at + LEAVING_STEP);
-        let is_over = end == entry.calls.len();
-        let next: Vec<CallId> = entry.calls[leaving.at..end].to_vec();
-        leaving.at = end;
-        for id in next {
-            let call = self.calls.get(id).filter(|call| call.client == client);
-            let Some(call) = call.filter(|call| !call.origin.is_silent()) else {
-                continue;
+        for _ in 0..LEAVING_STEP {
+            let Some(entry) = self.clients.get_mut(&client) else {
+                return;
             };
-            if call.is_keyed() && !leaving.with_keyed {
-                leaving.has_keyed = true;
+            let Some(leaving) = &mut entry.leaving else {
+                return;
+            };
+            let Some(&id) = entry.calls.get(leaving.seen) else {
+                let has_keyed = leaving.has_keyed;
+                entry.leaving = None;
+                if has_keyed {
+                    let until = self.now.after(self.config.orphan_grace);
+                    self.timers.arm(until, Due::Orphans(client));
+                }
+                return;
+            };
+            let call = self.calls.get(id);
+            let call = call.expect("a client lists open calls");
+            let waits_for_it = call.is_keyed() && !leaving.with_keyed;
+            if waits_for_it || call.origin.is_silent() {
+                leaving.has_keyed |= waits_for_it;
+                leaving.seen += 1;
             } else {
                 self.give_up(id);
             }
         }
-        let Some(entry) = self.clients.get_mut(&client) else {
-            return;
-        };
-        if !is_over {
-            entry.leaving = Some(leaving);
-            self.timers
-                .arm(self.now.after_micros(1), Due::Leaving(client));
-        } else if leaving.has_keyed {
-            let until = self.now.after(self.config.orphan_grace);
-            self.timers.arm(until, Due::Orphans(client));
-        }
+        let soon = self.now.after_micros(1);
+        self.timers.arm(soon, Due::Leaving(client));
     }
 
     /// Whether a call only waits to be given up with the others of its gone client.
@@ -157,6 +158,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
 }
 
 /// What the end of a flood leaves unused is given back.
+#[inline]
 fn give_back_room(calls: &mut Vec<CallId>) {
     if calls.capacity() > 1_024 && calls.len() < calls.capacity() / 8 {
         calls.shrink_to(4 * calls.len());
@@ -166,7 +168,7 @@ fn give_back_room(calls: &mut Vec<CallId>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Event, MonoTime, NewCall, Target};
+    use crate::{CancelTarget, Config, Event, MonoTime, NewCall, Target};
 
     #[derive(Debug)]
     struct Body;
@@ -186,23 +188,60 @@ mod tests {
         }
     }
 
+    fn waiting_call(key: Option<&str>) -> NewCall<Body> {
+        NewCall {
+            target: Target::Method("m".into()),
+            request: Body,
+            is_notification: false,
+            timeout: None,
+            attempts_max: None,
+            priority: 0,
+            items: 1,
+            key: key.map(Into::into),
+            parent: None,
+        }
+    }
+
     #[test]
-    fn the_list_of_a_client_that_is_never_idle_does_not_grow_with_its_calls() {
+    fn no_call_of_a_gone_client_is_passed_over_when_another_one_ends_meanwhile() {
+        let client = ClientId(1);
+        let mut at = MonoTime::ZERO;
+        let mut core: Core<Body, Value> = Core::new(Config::default(), 1, at, ["m".to_owned()]);
+        let mut tell = |event| {
+            at = at.after_micros(10);
+            core.handle(at, event);
+            core.check_invariants();
+            while core.poll_action().is_some() {}
+            core.clients
+                .get(&client)
+                .map_or(0, |entry| entry.calls.len())
+        };
+        for key in ["a", "b", "c"] {
+            let call = waiting_call(Some(key));
+            tell(Event::Call { client, call });
+        }
+        for _ in 0..2 * LEAVING_STEP {
+            let call = waiting_call(None);
+            tell(Event::Call { client, call });
+        }
+        let left = tell(Event::ClientGone { client });
+        assert_eq!(left, 3 + LEAVING_STEP + 3, "the keyed ones were seen, too");
+        let (target, by) = (CancelTarget::Key("a".into()), "somebody".into());
+        tell(Event::Cancel { target, by });
+        let left: Vec<usize> = (0..3).map(|_| tell(Event::Tick)).collect();
+        assert_eq!(left.last(), Some(&2), "{left:?}");
+    }
+
+    #[test]
+    fn the_list_of_a_client_that_is_never_idle_has_its_open_calls_alone() {
         let now = MonoTime::ZERO;
         let old = ["m".to_owned()];
         let mut core: Core<Body, Value> = Core::new(Config::default(), 1, now, old);
         let mut submit = |at: u64, timeout_us: Option<u64>| {
             let now = now.after_micros(at);
             let call = NewCall {
-                target: Target::Method("m".into()),
-                request: Body,
-                is_notification: false,
                 timeout: timeout_us.map(std::time::Duration::from_micros),
-                attempts_max: None,
-                priority: 0,
-                items: 1,
-                key: None,
-                parent: None,
+                ..waiting_call(None)
             };
             let client = ClientId(1);
             core.handle(now, Event::Call { client, call });
@@ -212,6 +251,6 @@ mod tests {
         // One call waits for ever, the others end one after the other.
         submit(0, None);
         let longest = (1..2_000).map(|at| submit(10 * at, Some(1))).max();
-        assert!(longest <= Some(SWEEP_MIN + 2), "{longest:?}");
+        assert_eq!(longest, Some(2));
     }
 }

@@ -57,13 +57,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         assert!(self.batches.len() <= items, "a batch without open items");
         for (client, entry) in &self.clients {
             let (open, bytes) = of_client.remove(client).unwrap_or_default();
-            assert_eq!(open, entry.open_calls, "open calls of client {}", client.0);
+            assert_eq!(open, entry.calls.len(), "open calls of client {}", client.0);
             assert_eq!(bytes, entry.open_bytes, "bytes of client {}", client.0);
-            let is_open = |id: &&CallId| self.calls.get(**id).is_some_and(|c| c.client == *client);
-            let mut listed: Vec<CallId> = entry.calls.iter().filter(is_open).copied().collect();
-            listed.sort_unstable();
-            listed.dedup();
-            assert_eq!(listed.len(), open, "calls that client {} lists", client.0);
+            for (place, id) in entry.calls.iter().enumerate() {
+                let listed = self.calls.get(*id).expect("a client lists open calls");
+                let found = (listed.client, listed.place as usize);
+                assert_eq!(found, (*client, place), "call {id} in its client's list");
+            }
             assert!(
                 open > 0 || !entry.is_gone,
                 "a gone client is forgotten with its last call"

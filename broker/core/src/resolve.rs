@@ -209,16 +209,16 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     pub(crate) fn finish(&mut self, id: CallId, outcome: Outcome<R>) {
         match self.calls.get(id).map(|call| call.state) {
             None => return,
-            Some(CallState::Queued) if self.is_queued(id) => self.dequeue(id),
+            Some(CallState::Queued) => self.dequeue(id),
             Some(CallState::Delayed { until }) => self.timers.disarm(until, Due::Retry(id)),
             Some(CallState::Dying { until }) => self.timers.disarm(until, Due::Obituary(id)),
-            Some(_) => {}
+            Some(CallState::Dispatched { .. }) => {}
         }
         let call = self.calls.remove(id).expect("it was there above");
         self.end_nest(id);
         self.timers.disarm(call.deadline, Due::Deadline(id));
         self.classes.close(call.class);
-        let is_gone = self.close_for(call.client, call.bytes as usize);
+        let is_gone = self.close_for(call.entry());
         self.totals.count(&outcome);
         self.record(id, &call, &outcome);
         if let Some(key) = call.extra.and_then(|extra| extra.key) {
@@ -307,12 +307,6 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         {
             self.actions[pending] = Action::AcknowledgeRefused { client, request };
         }
-    }
-
-    fn is_queued(&self, id: CallId) -> bool {
-        self.calls
-            .get(id)
-            .is_some_and(|call| call.state == CallState::Queued)
     }
 }
 
