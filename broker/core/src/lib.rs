@@ -318,11 +318,10 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.calls.get(call).map(|call| &call.request)
     }
 
-    /// Whom a call that is not resolved is for.
-    pub fn target(&self, call: CallId) -> Option<&Target> {
-        self.calls
-            .get(call)
-            .map(|call| self.classes[call.class].target.as_ref())
+    /// Whom a call that is not resolved is for, and its request.
+    pub fn order(&self, call: CallId) -> Option<(&Target, &Q)> {
+        let call = self.calls.get(call)?;
+        Some((&self.classes[call.class].target, &call.request))
     }
 
     /// Who waits for the call that this dispatch started, while it is the one that runs.

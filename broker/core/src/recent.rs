@@ -43,10 +43,10 @@ pub struct EndedCall<R> {
 pub enum HowEnded<R> {
     /// With a result.
     Succeeded,
-    /// With an error of its function; kept unless it is long.
-    Error(Option<R>),
+    /// With an error of its function; kept unless it is long. In a box, as nearly all calls succeed.
+    Error(Option<Box<R>>),
     /// Otherwise.
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 /// Rings of ended calls, the newest at the back.
@@ -82,8 +82,10 @@ impl<R: Reply> Recent<R> {
             Outcome::Replied {
                 reply,
                 is_error: true,
-            } => HowEnded::Error((reply.bytes() <= ERROR_BYTES_MAX).then(|| reply.clone())),
-            Outcome::Failed(failure) => HowEnded::Failed(failure.clone()),
+            } => {
+                HowEnded::Error((reply.bytes() <= ERROR_BYTES_MAX).then(|| Box::new(reply.clone())))
+            }
+            Outcome::Failed(failure) => HowEnded::Failed(Box::new(failure.clone())),
         };
         let slot = match call.state {
             CallState::Dispatched { slot } => worker.map(|worker| (slot, worker)),

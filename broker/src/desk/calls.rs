@@ -178,9 +178,9 @@ impl Front<'_> {
     fn end_of(&self, how: &HowEnded<Reply>) -> (&'static str, Option<RpcError>) {
         match how {
             HowEnded::Succeeded => ("succeeded", None),
-            HowEnded::Error(reply) => ("failed", Some(error_in(reply.as_ref()))),
+            HowEnded::Error(reply) => ("failed", Some(error_in(reply.as_deref()))),
             HowEnded::Failed(failure) => {
-                let state = match failure {
+                let state = match failure.as_ref() {
                     Failure::DeadlineExceeded { .. } => "expired",
                     Failure::Cancelled { .. } => "cancelled",
                     Failure::WorkerLost { .. } => "lost",

@@ -32,10 +32,7 @@ impl Server {
                     "call={} attempt={} slot={}",
                     dispatch.call, dispatch.attempt, slot.0
                 );
-                let Some(request) = self.core.request(dispatch.call) else {
-                    return;
-                };
-                let Some(target) = self.core.target(dispatch.call) else {
+                let Some((target, request)) = self.core.order(dispatch.call) else {
                     return;
                 };
                 let order = Order {
