@@ -170,7 +170,8 @@ fn value(request: &Request, bytes: &[u8], is_error: bool) -> Frame {
     } else {
         br#"{"jsonrpc":"2.0","result":"#
     };
-    let id = id_of(request).as_bytes();
+    // An unknown id is null: JSON-RPC 2.0, section 5.
+    let id = request.id_bytes().unwrap_or(b"null");
     Frame::join(&[head, bytes, br#","id":"#, id, b"}"])
 }
 

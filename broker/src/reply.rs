@@ -31,8 +31,8 @@ enum Bytes {
         start: u32,
         len: u32,
     },
-    /// A frame of its own.
-    Frame(Frame),
+    /// A frame of its own. Few answers have one, and all of them are moved about.
+    Frame(Box<Frame>),
     /// A copy that outlives the message.
     Copy(Rc<[u8]>),
 }
@@ -61,7 +61,7 @@ impl Reply {
     /// An answer in a frame of its own.
     pub fn frame(frame: Frame, form: Form, attachments: impl Iterator<Item = Frame>) -> Self {
         Reply {
-            bytes: Bytes::Frame(frame),
+            bytes: Bytes::Frame(Box::new(frame)),
             form,
             attachments: shared(attachments),
         }
@@ -110,7 +110,7 @@ impl Clone for Reply {
     fn clone(&self) -> Self {
         let bytes = match &self.bytes {
             Bytes::Packed { .. } => Bytes::Copy(self.bytes().into()),
-            Bytes::Frame(frame) => Bytes::Frame(frame.share()),
+            Bytes::Frame(frame) => Bytes::Frame(frame.clone()),
             Bytes::Copy(bytes) => Bytes::Copy(bytes.clone()),
         };
         Reply {

@@ -1,7 +1,7 @@
 //! A client's call as the broker keeps it: bytes and where the parts are.
 
 use muster_core as core;
-use muster_proto::rpc::RpcError;
+use muster_proto::rpc::{CallView, RpcError};
 use muster_proto::socket::Frame;
 use std::ops::Range;
 
@@ -101,26 +101,39 @@ impl Span {
 }
 
 impl Request {
-    /// Keeps `frame` and the path above it. `frames[1..body]` is the path.
+    /// Keeps the path of a message, `frames[1..body]`, its body, if the kind needs one, and what is
+    /// below it.
     pub fn new(kind: Kind, frames: &[Frame], has_delimiter: bool, body: usize) -> Self {
-        let path = match (has_delimiter, body) {
+        let text = match kind {
+            Kind::Raw => Text::of(&frames[body]),
+            // A batch's own text lives on in its items.
+            Kind::Call | Kind::Batch | Kind::Multicall => Text::Own(Box::default()),
+        };
+        Self::with(kind, text, frames, has_delimiter, body)
+    }
+
+    /// The same of a call, which was read.
+    pub fn call(view: &CallView<'_>, frames: &[Frame], has_delimiter: bool, body: usize) -> Self {
+        let text = Text::of(&frames[body]);
+        let mut request = Self::with(Kind::Call, text, frames, has_delimiter, body);
+        request.note_spans(view);
+        request
+    }
+
+    fn with(kind: Kind, body: Text, frames: &[Frame], has_delimiter: bool, at: usize) -> Self {
+        let path = match (has_delimiter, at) {
             (false, _) => ReturnPath::Bare,
             (true, 2) => ReturnPath::Delimiter,
             (true, _) => {
-                let above = &frames[1..body - 1];
+                let above = &frames[1..at - 1];
                 ReturnPath::Frames(above.iter().map(|frame| Box::from(&frame[..])).collect())
             }
         };
-        let text = match kind {
-            // A batch's own text lives on in its items.
-            Kind::Batch | Kind::Multicall => Text::Own(Box::default()),
-            Kind::Call | Kind::Raw => Text::of(&frames[body]),
-        };
-        let attachments = &frames[body + 1..];
+        let attachments = &frames[at + 1..];
         let mut request = Request {
             kind,
             path,
-            body: text,
+            body,
             id: Span::NONE,
             params: Span::NONE,
             extra: None,
@@ -132,23 +145,30 @@ impl Request {
     }
 
     /// An item of a batch or multicall: it has no path of its own.
-    pub fn item(kind: Kind, object: &str) -> Self {
-        let body = Text::Own(object.as_bytes().into());
-        let path = ReturnPath::Bare;
+    pub fn item(view: &CallView<'_>) -> Self {
+        let mut request = Self::unread_item();
+        request.body = Text::Own(view.object.as_bytes().into());
+        request.note_spans(view);
+        request
+    }
+
+    /// An item that could not be read.
+    pub fn unread_item() -> Self {
         Request {
-            kind,
-            path,
-            body,
+            kind: Kind::Call,
+            path: ReturnPath::Bare,
+            body: Text::Own(Box::default()),
             id: Span::NONE,
             params: Span::NONE,
             extra: None,
         }
     }
 
-    /// Notes where id and parameters stand in `object`, the text this request was made of.
-    pub fn note_spans(&mut self, object: &[u8], id: Option<&str>, params: Option<&str>) {
-        self.id = id.map_or(Span::NONE, |id| Span::of(object, id));
-        self.params = params.map_or(Span::NONE, |params| Span::of(object, params));
+    /// Notes where id and parameters stand in the text, which is the view's object.
+    fn note_spans(&mut self, view: &CallView<'_>) {
+        let span = |part| Span::of(view.object.as_bytes(), part);
+        self.id = view.id.map_or(Span::NONE, span);
+        self.params = view.params.map_or(Span::NONE, span);
     }
 
     /// Sets an id that is not part of the body: a multicall's envelope has its call's.
@@ -179,6 +199,11 @@ impl Request {
     /// The id as written; `None`: a notification, or unknown.
     pub fn id(&self) -> Option<&str> {
         self.text(self.id)
+    }
+
+    /// The same as bytes: as they are copied they need not be read.
+    pub fn id_bytes(&self) -> Option<&[u8]> {
+        Some(&self.body()[self.id.range()?])
     }
 
     /// The parameters as written.

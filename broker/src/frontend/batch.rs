@@ -45,7 +45,7 @@ impl Frontend {
         let call = match item {
             Ok(call) => call,
             Err(refused) => {
-                let mut request = Request::item(Kind::Call, "");
+                let mut request = Request::unread_item();
                 if let Some(id) = refused.id {
                     request.set_text(id);
                 }
@@ -53,8 +53,7 @@ impl Frontend {
                 return BatchItem::Refused(request);
             }
         };
-        let mut request = Request::item(Kind::Call, call.object);
-        request.note_spans(call.object.as_bytes(), call.id, call.params);
+        let mut request = Request::item(&call);
         if self.is_revoked(client) {
             request.extra_mut().answer = Some(Err(revoked()));
             return BatchItem::Refused(request);
@@ -99,7 +98,7 @@ impl Frontend {
                 let object = call.object();
                 // Made just now from parts that were read, so it reads back.
                 let Body::Call(view) = rpc::read(object.as_bytes()) else {
-                    let mut request = Request::item(Kind::Call, "");
+                    let mut request = Request::unread_item();
                     request.extra_mut().answer = Some(Err(RpcError::new(Code::InvalidRequest)));
                     return BatchItem::Refused(request);
                 };

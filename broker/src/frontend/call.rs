@@ -4,12 +4,10 @@ use super::client::revoked;
 use super::message::Message;
 use super::{Desk, Frontend, Incoming};
 use crate::introspect::{self, Local};
-use crate::request::{Kind, Request};
+use crate::request::Request;
 use muster_core::{ClientId, Event, NewCall, Target};
-use muster_proto::code::Code;
 use muster_proto::limits;
 use muster_proto::rpc::{CallView, Meta, RpcError, chunk_items as count_items};
-use serde_json::json;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -21,22 +19,20 @@ impl Frontend {
         desk: &mut impl Desk,
     ) -> Incoming {
         let client = message.client;
-        let mut request = message.request(Kind::Call);
-        request.note_spans(call.object.as_bytes(), call.id, call.params);
+        let request = message.call(&call);
         if !message.envelope.has_delimiter && !request.attachments().is_empty() {
             let error = RpcError::invalid("attachments need an envelope with a delimiter");
             return self.refuse(client, &request, error);
         }
-        if self.is_revoked(client) {
-            return self.refuse(client, &request, revoked());
-        }
-        let is_notification = call.id.is_none();
         if let Some(local) = introspect::local(&call.method) {
+            if self.is_revoked(client) {
+                return self.refuse(client, &request, revoked());
+            }
             if local == Local::Multicall {
                 return self.multicall(message, &call, &request, desk);
             }
             let answer = desk.answer(local, call.params, self.asker(client));
-            self.answer_own(client, &request, &answer, is_notification);
+            self.answer_own(client, &request, &answer, call.id.is_none());
             return Incoming::Nothing;
         }
         match self.new_call(client, request, call) {
@@ -60,11 +56,8 @@ impl Frontend {
             meta_span,
             ..
         } = view;
-        if !self.allows(client, &method) {
-            return Err((
-                request,
-                RpcError::new(Code::Forbidden).data(&json!({"method": method})),
-            ));
+        if let Err(error) = self.judge(client, &method) {
+            return Err((request, error));
         }
         let items = match chunk_items(&meta, params) {
             Ok(items) => items,

@@ -145,6 +145,18 @@ impl Frontend {
         link.is_some_and(|link| link.right.allows(method))
     }
 
+    /// Whether a connection may call a method.
+    pub(super) fn judge(&self, client: ClientId, method: &str) -> Result<(), RpcError> {
+        match self.routing.get(&client).map(|link| &link.right) {
+            Some(Right::Everything) => Ok(()),
+            Some(Right::Key(key)) if key.allows(method) => Ok(()),
+            Some(Right::Key(_)) => {
+                Err(RpcError::new(Code::Forbidden).data(&json!({"method": method})))
+            }
+            Some(Right::Revoked) | None => Err(revoked()),
+        }
+    }
+
     pub(super) fn is_revoked(&self, client: ClientId) -> bool {
         let link = self.routing.get(&client);
         link.is_none_or(|link| matches!(link.right, Right::Revoked))

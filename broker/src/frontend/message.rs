@@ -4,6 +4,7 @@ use super::Incoming;
 use crate::request::{Kind, Request};
 use muster_core::{ClientId, Event, NewCall, Target};
 use muster_proto::envelope::Envelope;
+use muster_proto::rpc::CallView;
 use muster_proto::socket::Frame;
 
 /// A client's message with its parts.
@@ -15,12 +16,21 @@ pub(super) struct Message<'a> {
 
 impl Message<'_> {
     pub(super) fn request(&self, kind: Kind) -> Request {
-        Request::new(
-            kind,
-            self.frames,
-            self.envelope.has_delimiter,
-            self.envelope.body,
-        )
+        let Envelope {
+            has_delimiter,
+            body,
+            ..
+        } = self.envelope;
+        Request::new(kind, self.frames, has_delimiter, body)
+    }
+
+    pub(super) fn call(&self, view: &CallView<'_>) -> Request {
+        let Envelope {
+            has_delimiter,
+            body,
+            ..
+        } = self.envelope;
+        Request::call(view, self.frames, has_delimiter, body)
     }
 
     pub(super) fn raw(&self) -> Incoming {
