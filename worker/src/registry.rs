@@ -4,7 +4,7 @@ use crate::command::{CommandFunction, RunFunction};
 use crate::native::Native;
 use muster_proto::limits;
 use muster_proto::worker::Method;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Prefixes of the methods that the broker answers itself.
 const RESERVED: [&str; 3] = ["system.", "broker.", "rpc."];
@@ -35,7 +35,8 @@ pub(crate) struct Function {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     functions: Vec<Function>,
-    by_name: HashMap<String, usize>,
+    /// The names are the worker's own, so nobody can choose them to collide.
+    by_name: FxHashMap<String, usize>,
 }
 
 /// Why functions cannot be offered together.

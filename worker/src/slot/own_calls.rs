@@ -98,7 +98,8 @@ impl Slot {
             // Dropped when the broker does not keep up: a stream is a courtesy.
             let _ = joining.send([Frame::from(&Command::Stream.frame()), Frame::from(packed)]);
         };
-        let mut context = CallContext::new(inbox.method(call), &desk.gate.cancel);
+        let function = registry.function(number);
+        let mut context = CallContext::new(&function.method.name, &desk.gate.cancel);
         context.attachments = attachments;
         context.takes_frames = call.flags & flag::FRAMES != 0;
         context.deadline = timeout
@@ -111,25 +112,23 @@ impl Slot {
             Err(_) => Err(CallError::InvalidParams(
                 "the parameters are no UTF-8".into(),
             )),
-            Ok(body) => check_named(body, attachments.len()).and_then(|()| {
-                match &registry.function(number).runs {
-                    Runs::Native(native) if call.items > 0 => {
-                        chunk::run(native, body, timeout, &mut context, origin, result)
-                    }
-                    Runs::Native(native) => native.call(body, &context, result).map(|()| 1),
-                    Runs::Command(command) => {
-                        let is_stopped = || desk.is_stopped();
-                        command
-                            .run(body, &context, &desk.wake, &is_stopped, result)
-                            .map(|()| 1)
-                    }
-                    Runs::Run(run) => {
-                        let is_stopped = || desk.is_stopped();
-                        run.run(body, &context, origin, &desk.wake, &is_stopped, result)
-                            .map(|()| 1)
-                    }
-                    Runs::Python | Runs::Rep => unreachable!("these run elsewhere"),
+            Ok(body) => check_named(body, attachments.len()).and_then(|()| match &function.runs {
+                Runs::Native(native) if call.items > 0 => {
+                    chunk::run(native, body, timeout, &mut context, origin, result)
                 }
+                Runs::Native(native) => native.call(body, &context, result).map(|()| 1),
+                Runs::Command(command) => {
+                    let is_stopped = || desk.is_stopped();
+                    command
+                        .run(body, &context, &desk.wake, &is_stopped, result)
+                        .map(|()| 1)
+                }
+                Runs::Run(run) => {
+                    let is_stopped = || desk.is_stopped();
+                    run.run(body, &context, origin, &desk.wake, &is_stopped, result)
+                        .map(|()| 1)
+                }
+                Runs::Python | Runs::Rep => unreachable!("these run elsewhere"),
             }),
         };
         let attached = if computed.is_ok() {
