@@ -337,7 +337,28 @@ def test_what_a_function_refers_to_may_change(private):
     assert private.submit(plain, "ab").result(PATIENCE) == "abab"
 
 
-def test_what_cannot_be_sent_is_named(private):
+def test_what_was_asked_for_again_is_cancelled_as_well():
+    def nap(seconds):
+        time.sleep(seconds)
+
+    with muster.Pool(1) as pool:
+        for _ in range(4):
+            pool.apply(nap, (0,))
+        # A new process does not know the function, and the pool no longer sends it along.
+        for make, end in (
+            (lambda: pool.imap(nap, [300]), lambda results: results.close()),
+            (lambda: pool.submit(nap, 300), lambda future: future.cancel()),
+        ):
+            with pytest.raises(muster.WorkerLost):
+                pool.options(attempts=1).call(os._exit, 3)
+            made = make()
+            sent = pool.link._ledger.waiting
+            wait_for(lambda: any(entry.is_again for entry in list(sent())), "the function to be sent again")
+            end(made)
+            wait_for(lambda: pool.status()["calls"]["running"] == 0, "the end of it", 20)
+
+
+def test_the_argument_or_item_that_cannot_be_sent_is_named(private):
     lock = threading.Lock()
     with pytest.raises(muster.NotPicklable, match=r"argument 1 cannot be sent: .*lock"):
         private.submit(pow, 1, lock)

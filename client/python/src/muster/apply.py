@@ -168,6 +168,7 @@ class Shipment:
         listener: Listener | None = None,
         attempts_max: int | None = None,
         loan: Loan | None = None,
+        is_again: bool = False,
     ) -> int:
         """Sends a call, with large attachments on the shelf if there is a `loan`; its size in bytes."""
         packed = self._packed
@@ -199,6 +200,7 @@ class Shipment:
             listener=listener,
             attempts_max=attempts_max,
             loan=loan,
+            is_again=is_again,
         )
         size = sum(memoryview(frame).nbytes for frame in frames)
         return size + loan.bytes if loan is not None else size
@@ -238,9 +240,10 @@ class ShippedFuture(Future[Any]):
 
     def post_again(self) -> None:
         """Makes the call anew, with the function and all attachments in it."""
-        # A new key: under the old one the broker would give the old answer again.
-        self.id = next(self._link.ids)
-        self._shipment.post(self.id, self.arguments, None, True, self.deliver, self.listener)
+        self.is_again = True
+        self._shipment.post(
+            self.id, self.arguments, None, True, self.deliver, self.listener, is_again=True
+        )
 
 
 class ShippedChunks:
@@ -271,11 +274,10 @@ class ShippedChunks:
         id = next(link.ids)
 
         def post_as_frames(sink: Callable[..., None]) -> None:
-            shipment.post(next(link.ids), arguments, each, True, sink, attempts_max=attempts_max)
+            shipment.post(id, arguments, each, True, sink, attempts_max=attempts_max, is_again=True)
 
         def judge(body: bytes, frames: Sequence[wire.Buffer], error: BaseException | None) -> None:
             if error is None and body.startswith(b'{"jsonrpc":"2.0","result":{"missing"'):
-                # The id stays for the map, which knows the chunk by it; cancelling misses this one.
                 post_as_frames(sink)
             else:
                 sink(body, frames, error)

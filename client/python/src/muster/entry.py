@@ -23,7 +23,7 @@ _LAST_ID = re.compile(rb'"id":\s*(\d+)\s*\}\s*\Z')
 class Entry:
     """A call from its submission to its answer."""
 
-    __slots__ = ("body", "frames", "id", "is_once", "is_sent", "listener", "loan", "method", "sink")
+    __slots__ = ("body", "frames", "id", "is_again", "is_once", "is_sent", "listener", "loan", "method", "sink")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Entry:
         is_once: bool = False,
         listener: Listener | None = None,
         loan: Loan | None = None,
+        is_again: bool = False,
     ) -> None:
         self.id = id
         self.method = method
@@ -45,6 +46,8 @@ class Entry:
         self.is_sent = False
         self.listener = listener
         self.loan = loan
+        #: The same call was made before, and answered by something that had not run it.
+        self.is_again = is_again
 
     def drop(self) -> None:
         """Nobody waits for its answer any more."""

@@ -100,7 +100,7 @@ class Pool(ClusterPool):
 
     def apply(self, func: Any, args: Iterable[Any] = (), kwds: dict[str, Any] | None = None) -> Any:
         """Calls a function and waits for its result."""
-        return self.submit(func, *args, **(kwds or {})).result()
+        return self.submit(func, *args, **(kwds or {})).wait()
 
     def apply_async(
         self,

@@ -61,11 +61,13 @@ class Future(concurrent.futures.Future[T]):
         self._link = link
         self._read = read
         self._post_as_frames: Callable[[], None] | None = None
+        #: Whether the call had to be made a second time, with more in it.
+        self.is_again = False
 
     @property
     def key(self) -> str:
         """Names the call in the broker: `muster cancel --key KEY`."""
-        return self._link.key(self.id)
+        return self._link.key(self.id, self.is_again)
 
     def cancel(self) -> bool:
         """Cancels the call, running or not, here and on the cluster. False: it has ended already."""
@@ -75,6 +77,14 @@ class Future(concurrent.futures.Future[T]):
             return False
         self._link.cancel([self.id])
         return True
+
+    def wait(self) -> T:
+        """The result; Ctrl-C ends the call, too. For whoever keeps no reference to the future."""
+        try:
+            return self.result()
+        except BaseException:
+            self.cancel()
+            raise
 
     def borrow(self, loan: Loan, post_as_frames: Callable[[], None]) -> None:
         """Its call has attachments on the shelf, or else sends them so."""

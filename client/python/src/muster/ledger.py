@@ -58,14 +58,14 @@ class Ledger:
         """Takes out a call that waits for its answer."""
         return self._open.pop(id, None) if id is not None else None
 
-    def withdraw(self, ids: Iterable[int]) -> list[int]:
-        """Takes calls out; which of them the broker has."""
+    def withdraw(self, ids: Iterable[int]) -> list[Entry]:
+        """Takes calls out; those that the broker has."""
         sent = []
         for id in ids:
             entry = self._open.pop(id, None)
             if entry is not None:
                 entry.drop()
-                sent.append(id)
+                sent.append(entry)
             else:
                 # The outbox is not looked through: other threads add to it meanwhile.
                 self._withdrawn.add(id)

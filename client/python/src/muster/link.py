@@ -47,9 +47,10 @@ class Link:
         """Waits for the broker's first word. Raises `NoBroker` after `timeout` seconds."""
         self._transport.wait_ready(timeout)
 
-    def key(self, id: int) -> str:
-        """The key of the call with this id."""
-        return f"{self.prefix}-{id}"
+    def key(self, id: int, is_again: bool = False) -> str:
+        """The key of the call with this id. When it is made again it has another: under the first one the broker
+        would give the first answer."""
+        return f"{self.prefix}-{id}-again" if is_again else f"{self.prefix}-{id}"
 
     def submit(self, entry: Entry, timeout: float | None = None) -> None:
         """Sends a call. `timeout` in seconds is that of the call. Raises `Closed`."""
@@ -107,7 +108,11 @@ class Link:
         for at in range(0, len(sent), 1000):
             # Notifications: their outcome interests nobody.
             calls = [
-                {"jsonrpc": "2.0", "method": "broker.cancel", "params": {"key": self.key(id)}}
-                for id in sent[at : at + 1000]
+                {
+                    "jsonrpc": "2.0",
+                    "method": "broker.cancel",
+                    "params": {"key": self.key(entry.id, entry.is_again)},
+                }
+                for entry in sent[at : at + 1000]
             ]
             self._ledger.add(Entry(0, "", json.dumps(calls).encode(), [], nobody))

@@ -64,13 +64,7 @@ class ClusterPool(Maps):
         or a `CallError`.
         """
         pool = self if timeout is None else self.options(timeout=timeout)
-        future = pool.submit(function, *args, **kwargs)
-        try:
-            return future.result()
-        except BaseException:
-            # Ctrl-C leaves no call behind.
-            future.cancel()
-            raise
+        return pool.submit(function, *args, **kwargs).wait()
 
     def submit(self, function: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Makes a call and returns at once."""
@@ -100,10 +94,11 @@ class ClusterPool(Maps):
         if loan is not None and loan.names:
 
             def post_as_frames() -> None:
-                # Under a new key: the old one has its answer.
-                future.id = next(link.ids)
+                future.is_again = True
                 text, frames = wire.encode(params)
-                self.post(link, future.id, method, text, frames, future.deliver, listener=listener)
+                self.post(
+                    link, future.id, method, text, frames, future.deliver, listener=listener, is_again=True
+                )
 
             future.borrow(loan, post_as_frames)
         self.post(link, future.id, method, text, frames, future.deliver, listener=listener)
@@ -142,9 +137,11 @@ class ClusterPool(Maps):
         listener: Listener | None = None,
         attempts_max: int | None = None,
         loan: Loan | None = None,
+        is_again: bool = False,
     ) -> None:
         """Sends a call whose parameters are JSON already. `extra` are further members of `meta`;
-        `attempts_max` holds if the options allow no fewer; `loan` ends with the call."""
+        `attempts_max` holds if the options allow no fewer; `loan` ends with the call; `is_again`: its id had an
+        answer, from something that had not run it."""
         head = self._heads.get(method)
         if head is None:
             head = f'{{"jsonrpc":"2.0","method":{json.dumps(method)},"params":'.encode()
@@ -157,9 +154,10 @@ class ClusterPool(Maps):
         if listener is not None:
             extra += '"stream":true,'
         members = self._options.meta(attempts_max, link.shelf is not None)
-        meta = f',"meta":{{{members}{extra}"key":"{link.prefix}-{id}"}},"id":{id}}}'
+        meta = f',"meta":{{{members}{extra}"key":"{link.key(id, is_again)}"}},"id":{id}}}'
         body = b"".join((head, params, meta.encode()))
-        entry = Entry(id, method, body, frames, sink, self._options.attempts == 1, listener, loan)
+        is_once = self._options.attempts == 1
+        entry = Entry(id, method, body, frames, sink, is_once, listener, loan, is_again)
         link.submit(entry, None if '"map"' in extra else self._options.timeout)
 
     def post_lending(
@@ -188,7 +186,15 @@ class ClusterPool(Maps):
             def post_as_frames(sink: Callable[..., None]) -> None:
                 params, frames = encode(None)
                 self.post(
-                    link, next(link.ids), method, params, frames, sink, extra, attempts_max=attempts_max
+                    link,
+                    id,
+                    method,
+                    params,
+                    frames,
+                    sink,
+                    extra,
+                    attempts_max=attempts_max,
+                    is_again=True,
                 )
 
             sink = loan.sink(sink, post_as_frames)
