@@ -122,15 +122,7 @@ impl Doors {
             socket.use_io_thread(1)?;
         }
         if let Some(keyring) = identity.keyring {
-            let keyed = [
-                (&frontend, Domain::Frontend),
-                (&workers, Domain::Workers),
-                (&events, Domain::Events),
-            ];
-            for (socket, domain) in keyed {
-                socket.set_curve_server(keyring.server_secret())?;
-                socket.set_zap_domain(domain.name())?;
-            }
+            ask_for_keys(keyring, [&frontend, &workers, &events])?;
         }
         let bind = |socket: &Socket, endpoint: &Option<String>| match endpoint {
             None => Ok(None),
@@ -152,20 +144,7 @@ impl Doors {
         if let Err(error) = shelf::start(&dir.path().join("shelf")) {
             warn!("no shelf for large attachments: {error}");
         }
-        let mut config = SpliceConfig::new(dir.path());
-        let curve = identity.keyring.is_some();
-        let here = SpliceListen {
-            endpoint: local.backend.clone(),
-            curve: false,
-        };
-        let there = listen.backend.iter().map(|endpoint| {
-            let is_tcp = endpoint.starts_with("tcp://");
-            SpliceListen {
-                endpoint: endpoint.clone(),
-                curve: curve && is_tcp,
-            }
-        });
-        config.listeners = std::iter::once(here).chain(there).collect();
+        let config = splice_config(dir, &local, listen, identity);
         let keyed_backends = config
             .listeners
             .iter()
@@ -207,6 +186,36 @@ impl Doors {
         self.local.write(&self.files.dir.connection_path())?;
         Ok(())
     }
+}
+
+/// Has the endpoints that are bound from now on ask for keys.
+fn ask_for_keys(keyring: &Keyring, sockets: [&Socket; 3]) -> Result<(), SocketError> {
+    let domains = [Domain::Frontend, Domain::Workers, Domain::Events];
+    for (socket, domain) in sockets.into_iter().zip(domains) {
+        socket.set_curve_server(keyring.server_secret())?;
+        socket.set_zap_domain(domain.name())?;
+    }
+    Ok(())
+}
+
+/// Where the splice listens: first for this user's programs, then for others.
+fn splice_config(
+    dir: &RuntimeDir,
+    local: &Connection,
+    listen: &Listen,
+    identity: &Identity<'_>,
+) -> SpliceConfig {
+    let here = SpliceListen {
+        endpoint: local.backend.clone(),
+        curve: false,
+    };
+    let there = listen.backend.iter().map(|endpoint| SpliceListen {
+        endpoint: endpoint.clone(),
+        curve: identity.keyring.is_some() && endpoint.starts_with("tcp://"),
+    });
+    let mut config = SpliceConfig::new(dir.path());
+    config.listeners = std::iter::once(here).chain(there).collect();
+    config
 }
 
 /// The bound address as other machines have to write it.

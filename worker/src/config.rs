@@ -23,70 +23,20 @@ pub struct ConfigError {
 /// # Errors
 /// [`ConfigError`].
 pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
-    let wrong = |flag, reason: String| Err(ConfigError { flag, reason });
-    if let Some(slots) = args
-        .slots
-        .filter(|n| !(1..=limits::WORKER_SLOTS_MAX).contains(n))
-    {
-        return wrong(
-            "--slots",
-            format!("{slots} is not from 1 to {}", limits::WORKER_SLOTS_MAX),
-        );
-    }
-    if let Some(name) = &args.name {
-        let is_plain = name.chars().all(|c| !c.is_control() && c != '/');
-        if name.is_empty() || name.len() > limits::WORKER_NAME_BYTES_MAX || !is_plain {
-            let max = limits::WORKER_NAME_BYTES_MAX;
-            return wrong(
-                "--name",
-                format!("from 1 to {max} printable characters, no /"),
-            );
-        }
-    }
+    check_values(&args)?;
+    check_company(&args)?;
     let Ok(grace) = Duration::try_from_secs_f64(args.grace) else {
-        return wrong("--grace", format!("{} is no number of seconds", args.grace));
+        let reason = format!("{} is no number of seconds", args.grace);
+        return wrong("--grace", reason);
     };
-    if args.python.is_empty() && !args.prefix.is_empty() {
-        return wrong("--prefix", "there is no --python to put it on".into());
-    }
-    if let Some(init) = &args.init {
-        let is_named = init
-            .rsplit_once(':')
-            .is_some_and(|(module, function)| !module.is_empty() && !function.is_empty());
-        if !is_named {
-            return wrong("--init", format!("{init} is not MODULE:FUNCTION"));
-        }
-        if args.python.is_empty() && !args.allow_apply {
-            return wrong("--init", "there is no --python it could prepare".into());
-        }
-    }
-    let of_commands = [
-        (args.stdin, "--stdin"),
-        (args.command_json, "--command-json"),
-        (args.shell, "--shell"),
-    ];
-    if let Some(&(_, flag)) = of_commands.iter().find(|(is_set, _)| *is_set)
-        && args.commands.is_empty()
-    {
-        return wrong(flag, "there is no --command it could be for".into());
-    }
-    if args.allow_run && !args.plain.is_empty() {
-        let reason = "not with --plain: any client of that broker could run anything here";
-        return wrong("--allow-run", reason.into());
-    }
     let memory_bytes_max = match args.memory_max.as_deref().map(bytes).transpose() {
         Ok(bytes) => bytes,
         Err(reason) => return wrong("--memory-max", reason),
     };
-    if args.recycle.is_some() && args.python.is_empty() && !args.allow_apply {
-        return wrong("--recycle", "there is no --python child to replace".into());
-    }
-    if args.recycle == Some(0) {
-        return wrong("--recycle", "0 calls are none".into());
-    }
-    if !args.keep_env.is_empty() && !args.clean_env {
-        return wrong("--keep-env", "without --clean-env all is kept".into());
-    }
+    let rep = match RepServers::parse(&args.rep) {
+        Ok(rep) => rep,
+        Err(error) => return wrong("--rep", error.to_string()),
+    };
     let rules = ChildRules {
         environment: match args.clean_env {
             true => Environment::Listed(args.keep_env),
@@ -102,10 +52,6 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
             name: args.cluster,
             runtime_dir: args.runtime_dir,
         },
-    };
-    let rep = match RepServers::parse(&args.rep) {
-        Ok(rep) => rep,
-        Err(error) => return wrong("--rep", error.to_string()),
     };
     if rep.is_some() {
         // Of the user's settings: what is typed beside it is refused.
@@ -148,6 +94,71 @@ pub fn settings(mut args: WorkerArgs) -> Result<Settings, ConfigError> {
         rep,
         grace,
     })
+}
+
+fn wrong<T>(flag: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
+    let reason = reason.into();
+    Err(ConfigError { flag, reason })
+}
+
+/// Whether each flag has a value that makes sense.
+fn check_values(args: &WorkerArgs) -> Result<(), ConfigError> {
+    let slots_max = limits::WORKER_SLOTS_MAX;
+    if let Some(slots) = args.slots.filter(|n| !(1..=slots_max).contains(n)) {
+        return wrong("--slots", format!("{slots} is not from 1 to {slots_max}"));
+    }
+    if let Some(name) = &args.name {
+        let max = limits::WORKER_NAME_BYTES_MAX;
+        let is_plain = name.chars().all(|c| !c.is_control() && c != '/');
+        if name.is_empty() || name.len() > max || !is_plain {
+            let reason = format!("from 1 to {max} printable characters, no /");
+            return wrong("--name", reason);
+        }
+    }
+    if let Some(init) = &args.init {
+        let is_named = init
+            .rsplit_once(':')
+            .is_some_and(|(module, function)| !module.is_empty() && !function.is_empty());
+        if !is_named {
+            return wrong("--init", format!("{init} is not MODULE:FUNCTION"));
+        }
+    }
+    if args.recycle == Some(0) {
+        return wrong("--recycle", "0 calls are none");
+    }
+    Ok(())
+}
+
+/// Whether each flag is there with those that it needs, and without those it can't be beside.
+fn check_company(args: &WorkerArgs) -> Result<(), ConfigError> {
+    let has_python = !args.python.is_empty() || args.allow_apply;
+    if args.python.is_empty() && !args.prefix.is_empty() {
+        return wrong("--prefix", "there is no --python to put it on");
+    }
+    if args.init.is_some() && !has_python {
+        return wrong("--init", "there is no --python it could prepare");
+    }
+    if args.recycle.is_some() && !has_python {
+        return wrong("--recycle", "there is no --python child to replace");
+    }
+    let of_commands = [
+        (args.stdin, "--stdin"),
+        (args.command_json, "--command-json"),
+        (args.shell, "--shell"),
+    ];
+    if let Some(&(_, flag)) = of_commands.iter().find(|(is_set, _)| *is_set)
+        && args.commands.is_empty()
+    {
+        return wrong(flag, "there is no --command it could be for");
+    }
+    if args.allow_run && !args.plain.is_empty() {
+        let reason = "not with --plain: any client of that broker could run anything here";
+        return wrong("--allow-run", reason);
+    }
+    if !args.keep_env.is_empty() && !args.clean_env {
+        return wrong("--keep-env", "without --clean-env all is kept");
+    }
+    Ok(())
 }
 
 /// What the Python package reads, so that `muster.connect()` inside a function finds this broker.
