@@ -51,7 +51,8 @@ class PrivateCluster:
             XDG_STATE_HOME=str(self.directory / "state"),
             XDG_CONFIG_HOME=str(self.directory / "config"),
         )
-        self.handlers = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+        ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        self.handlers = {number: signal.signal(number, _interrupt) for number in ends}
         try:
             self.start("muster-broker", *self.broker_args)
             self.connection = self._await_connection()
@@ -61,8 +62,11 @@ class PrivateCluster:
         return self
 
     def __exit__(self, kind, *_):
+        # Whoever is impatient gets what is left killed; an exception here would leave it running.
+        for number in self.handlers:
+            signal.signal(number, self._end_at_once)
         # What came last is the first to go: workers finish before their broker does.
-        for process in reversed(self.processes):
+        for process in list(reversed(self.processes)):
             self.stop(process)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
@@ -79,7 +83,8 @@ class PrivateCluster:
         # A session of its own: Ctrl-C reaches this script alone, which then stops the rest in order.
         process = subprocess.Popen(
             command,
-            env=self.env,
+            # Muster's programs end with the process that is named here, even when it is killed.
+            env={**self.env, "MUSTER_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -99,6 +104,10 @@ class PrivateCluster:
                 process.wait()
         if process in self.processes:
             self.processes.remove(process)
+
+    def _end_at_once(self, _number, _frame):
+        for process in self.processes:
+            process.kill()
 
     def start_workers(self, slots, *args):
         """Starts one worker with this many slots and waits until they serve."""
