@@ -23,6 +23,31 @@ fn is_plain_value(bytes: &[u8]) -> bool {
     value_end(bytes, space_end(bytes, 0)).is_some_and(|end| space_end(bytes, end) == bytes.len())
 }
 
+/// Gives the items of an array, as written, one after the other. `None`: the text is no plain array,
+/// so `serde_json` has to look, and what was given does not count.
+pub fn plain_items<'a>(text: &'a str, mut take: impl FnMut(&'a str)) -> Option<()> {
+    let bytes = text.as_bytes();
+    let mut at = space_end(bytes, 0);
+    if *bytes.get(at)? != b'[' {
+        return None;
+    }
+    at = space_end(bytes, at + 1);
+    if *bytes.get(at)? != b']' {
+        loop {
+            let item = at;
+            at = value_end(bytes, item)?;
+            take(&text[item..at]);
+            at = space_end(bytes, at);
+            match *bytes.get(at)? {
+                b',' => at = space_end(bytes, at + 1),
+                b']' => break,
+                _ => return None,
+            }
+        }
+    }
+    (space_end(bytes, at + 1) == bytes.len()).then_some(())
+}
+
 /// Where the white space ends that begins at `at`, if any does.
 #[inline]
 pub(crate) fn space_end(bytes: &[u8], mut at: usize) -> usize {
@@ -224,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn the_items_of_a_plain_array_are_found_as_written() {
+        let items = |text| {
+            let mut found = Vec::new();
+            plain_items(text, |item| found.push(item)).map(|()| found)
+        };
+        assert_eq!(items("[]"), Some(vec![]));
+        assert_eq!(
+            items(" [ 5 ,\"ü\", [1, {\"a\":[]}]\n] "),
+            Some(vec!["5", "\"ü\"", "[1, {\"a\":[]}]"])
+        );
+        for text in [
+            "", "5", "{}", "[", "[5", "[5,", "[5,]", "[,]", "[5 5]", "[5]]", "[5] 5",
+        ] {
+            assert_eq!(items(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn what_the_scanner_does_not_follow_is_left_to_serde() {
         let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(is_plain_value(deep(SCANNED_DEPTH_MAX).as_bytes()));
@@ -281,6 +324,22 @@ mod tests {
             let bytes = text.as_bytes();
             prop_assert!(!is_plain_value(bytes) || by_serde(bytes));
             prop_assert_eq!(is_value(bytes), by_serde(bytes));
+        }
+
+        #[test]
+        fn plain_items_are_those_that_serde_finds(text in prop_oneof![near_json(), json()], by in 0..4) {
+            let text = match by {
+                0 => text,
+                1 => format!("[{text}]"),
+                2 => format!("[{text},1,{text}] "),
+                _ => format!(" [ {text} , {text}"),
+            };
+            let mut found = Vec::new();
+            if plain_items(&text, |item| found.push(item)).is_some() {
+                let items = serde_json::from_str::<Vec<&serde_json::value::RawValue>>(&text);
+                let items = items.expect("the scanner takes nothing that serde refuses");
+                prop_assert!(items.iter().map(|item| item.get()).eq(found), "{}", text);
+            }
         }
 
         #[test]
