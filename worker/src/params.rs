@@ -5,6 +5,7 @@
 //! so an error names the parameter it is about.
 
 use crate::call_error::{CallError, json_reason};
+use muster_proto::json::plain_items;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -55,16 +56,13 @@ impl<'a> Params<'a> {
 
     /// One span per parameter of a function that has `count`; `None` for those left out.
     fn split(&self, count: usize) -> Result<Spans<'a>, CallError> {
-        let mut spans = Spans {
-            raw: [None; PARAMS_MAX],
-            given: 0,
-            unknown: None,
-        };
+        let mut spans = Spans::default();
         let json = self.json.trim_start();
         if self.is_item {
             spans.raw[0] = Some(self.json);
             spans.given = 1;
-        } else if !json.is_empty() {
+        } else if !json.is_empty() && plain_items(json, |raw| spans.push(raw)).is_none() {
+            spans = Spans::default();
             let mut deserializer = serde_json::Deserializer::from_str(json);
             let visitor = SpansVisitor {
                 spans: &mut spans,
@@ -143,10 +141,20 @@ impl_arguments!(6 A 0, B 1, C 2, D 3, E 4, F 5);
 impl_arguments!(7 A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 impl_arguments!(8 A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 
+#[derive(Default)]
 struct Spans<'a> {
     raw: [Option<&'a str>; PARAMS_MAX],
     given: usize,
     unknown: Option<String>,
+}
+
+impl<'a> Spans<'a> {
+    fn push(&mut self, raw: &'a str) {
+        if let Some(place) = self.raw.get_mut(self.given) {
+            *place = Some(raw);
+        }
+        self.given += 1;
+    }
 }
 
 struct SpansVisitor<'s, 'a> {
@@ -163,10 +171,7 @@ impl<'a> Visitor<'a> for SpansVisitor<'_, 'a> {
 
     fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<(), S::Error> {
         while let Some(raw) = seq.next_element::<&RawValue>()? {
-            if let Some(place) = self.spans.raw.get_mut(self.spans.given) {
-                *place = Some(raw.get());
-            }
-            self.spans.given += 1;
+            self.spans.push(raw.get());
         }
         Ok(())
     }

@@ -196,7 +196,7 @@ impl PlainSlot {
         attachments: &[Frame],
     ) -> Result<Answered, RpcError> {
         let registry = Arc::clone(&self.registry);
-        let Some((_, function)) = registry.find(&call.method) else {
+        let Some((_, function)) = registry.find(&*call.method) else {
             return Err(CallError::UnknownMethod(call.method.to_string()).to_rpc(&self.origin));
         };
         let takes_frames = !attachments.is_empty() || call.meta.frames;

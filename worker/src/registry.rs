@@ -36,7 +36,7 @@ pub(crate) struct Function {
 pub(crate) struct Registry {
     functions: Vec<Function>,
     /// The names are the worker's own, so nobody can choose them to collide.
-    by_name: FxHashMap<String, usize>,
+    by_name: FxHashMap<Vec<u8>, usize>,
 }
 
 /// Why functions cannot be offered together.
@@ -92,7 +92,7 @@ impl Registry {
                 count: self.functions.len() + 1,
             });
         }
-        if let Some(&at) = self.by_name.get(&method.name) {
+        if let Some(&at) = self.by_name.get(method.name.as_bytes()) {
             return Err(RegistryError::Claimed {
                 name: method.name,
                 first: self.functions[at].runs.origin(),
@@ -101,7 +101,7 @@ impl Registry {
         }
         cut(&mut method.doc, limits::DOC_BYTES_MAX);
         self.by_name
-            .insert(method.name.clone(), self.functions.len());
+            .insert(method.name.clone().into_bytes(), self.functions.len());
         self.functions.push(Function { method, runs });
         Ok(())
     }
@@ -132,8 +132,8 @@ impl Registry {
     }
 
     /// The function of that name, with its number.
-    pub fn find(&self, name: &str) -> Option<(usize, &Function)> {
-        let at = *self.by_name.get(name)?;
+    pub fn find(&self, name: impl AsRef<[u8]>) -> Option<(usize, &Function)> {
+        let at = *self.by_name.get(name.as_ref())?;
         Some((at, &self.functions[at]))
     }
 

@@ -113,6 +113,11 @@ impl Inbox {
         self.text(&call.method)
     }
 
+    /// The same as bytes, which need not be read to be found.
+    pub fn method_bytes(&self, call: &CallSpans) -> &[u8] {
+        &self.frames[RECORDS][call.method.clone()]
+    }
+
     /// The parameters as JSON, or a raw body.
     pub fn body(&self, call: &CallSpans) -> &[u8] {
         let (frame, place) = &call.body;

@@ -262,9 +262,8 @@ impl Slot {
                 }
                 continue;
             }
-            let method = self.inbox.method(call);
             let found = match call.flags & flag::RAW {
-                0 => self.registry.find(method),
+                0 => self.registry.find(self.inbox.method_bytes(call)),
                 _ => None,
             };
             match found {
@@ -273,7 +272,7 @@ impl Slot {
                 }
                 Some((number, _)) => self.run_call(number)?,
                 None => {
-                    let error = CallError::UnknownMethod(method.to_owned());
+                    let error = CallError::UnknownMethod(self.inbox.method(call).to_owned());
                     self.refuse(&error);
                 }
             }

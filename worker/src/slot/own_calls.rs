@@ -2,7 +2,7 @@
 
 use super::gate::Start;
 use super::inbox::CallSpans;
-use super::replies::ReplyHead;
+use super::replies::{Replies, ReplyHead};
 use super::{Slot, too_large};
 use crate::attachment::check_named;
 use crate::call_error::CallError;
@@ -50,9 +50,11 @@ impl Slot {
             is_error,
         };
         match error {
-            None => self
-                .replies
-                .push(head, self.inbox.id(&call), &self.result, attached),
+            None => {
+                let is_whole = Replies::makes_whole(&self.result);
+                let id = if is_whole { self.inbox.id(&call) } else { "" };
+                self.replies.push(head, id, &self.result, attached);
+            }
             Some(error) => self.replies.push(head, "", error.to_json().as_bytes(), []),
         }
         // A caller shall not wait for the calls behind its own for longer than a long call takes.

@@ -30,6 +30,11 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
+    /// Whether a result becomes a whole JSON-RPC reply, which has the caller's id.
+    pub fn makes_whole(body: &[u8]) -> bool {
+        body.len() >= OWN_FRAME_BYTES
+    }
+
     /// Adds a reply. `id` is the caller's: with it a large result becomes a whole JSON-RPC reply.
     pub fn push(
         &mut self,
@@ -40,7 +45,7 @@ impl Replies {
     ) {
         let mut flags = if head.is_error { flag::ERROR } else { 0 };
         let mut bytes = Bytes::Inline(body);
-        if body.len() >= OWN_FRAME_BYTES && !head.is_error {
+        if Self::makes_whole(body) && !head.is_error {
             let own = if id.is_empty() {
                 body.to_vec()
             } else {
