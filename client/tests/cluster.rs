@@ -5,7 +5,7 @@
 
 mod place;
 
-use muster_test_support::is_alive;
+use muster_test_support::{end_of, is_alive};
 use place::{EXAMPLES, Place, cluster_pids, kill, numbers, wait_until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,7 +30,7 @@ fn up_serves_until_it_is_interrupted_and_leaves_nothing() {
         "{pids:?}"
     );
     kill(up.id(), rustix::process::Signal::INT);
-    assert_eq!(up.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut up).code(), Some(0));
     wait_until("every process to end", || {
         !pids.iter().any(|pid| is_alive(*pid))
     });
@@ -46,7 +46,7 @@ fn an_interrupted_up_has_nothing_to_complain_of() {
     let stdout = up.stdout.take().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     kill(up.id(), rustix::process::Signal::INT);
-    assert_eq!(up.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(up).code(), Some(0));
     let mut text = String::new();
     up.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "");
@@ -65,7 +65,7 @@ fn a_start_in_the_background_that_is_interrupted_leaves_nothing() {
     });
     let status = place.status();
     kill(starter.id(), rustix::process::Signal::INT);
-    assert_eq!(starter.wait().unwrap().code(), Some(130));
+    assert_eq!(end_of(&mut starter).code(), Some(130));
     assert!(!is_alive(status["pid"].as_u64().unwrap() as u32));
     assert!(!place.runtime().join("test").exists());
 }
@@ -77,7 +77,7 @@ fn down_ends_an_up_that_was_stopped() {
     kill(up.id(), rustix::process::Signal::STOP);
     place.ok(&["down"]);
     // It went on, ended what it had started, and was not killed.
-    assert_eq!(up.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut up).code(), Some(0));
     assert!(!place.runtime().join("test").exists());
 }
 
@@ -139,8 +139,8 @@ fn down_ends_what_was_started_by_hand_and_cleans_up_after_a_dead_broker() {
     let mut worker = place.start("muster-worker", &["-n", "1"]);
     place.ok(&["wait", "--slots", "1", "--timeout", "60"]);
     place.ok(&["down"]);
-    assert_eq!(broker.wait().unwrap().code(), Some(0));
-    assert_eq!(worker.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut broker).code(), Some(0));
+    assert_eq!(end_of(&mut worker).code(), Some(0));
     let mut broker = place.start("muster-broker", &[]);
     place.ok(&["wait", "--slots", "0", "--timeout", "60"]);
     broker.kill().unwrap();
@@ -240,7 +240,7 @@ fn a_map_survives_the_deaths_of_its_slots() {
         .unwrap()
         .read_to_string(&mut answers)
         .unwrap();
-    assert_eq!(map.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut map).code(), Some(0));
     feeder.join().unwrap().unwrap();
     assert!(answers == input, "the answers differ from the items");
 }
@@ -270,7 +270,7 @@ fn a_map_carries_on_when_the_broker_is_killed_and_started_again() {
     assert_eq!(answers.len(), 199);
     assert!(answers[..99].iter().all(|answer| answer == "0.01"));
     assert!(answers[99..].iter().all(|answer| answer == "0.001"));
-    assert_eq!(map.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut map).code(), Some(0));
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn an_interrupted_map_leaves_no_call_behind() {
     };
     wait_until("two calls to run", || calls("running") == 2);
     kill(map.id(), rustix::process::Signal::INT);
-    assert_eq!(map.wait().unwrap().code(), Some(130));
+    assert_eq!(end_of(&mut map).code(), Some(130));
     wait_until("no call to be left", || {
         calls("running") + calls("queued") == 0
     });

@@ -4,6 +4,7 @@
 
 mod place;
 
+use muster_test_support::end_of;
 use place::{Place, cluster_pids, kill, numbers, wait_until};
 use rustix::process::Signal;
 use std::fs;
@@ -62,7 +63,7 @@ fn a_million_items_leave_the_memory_of_every_process_flat() {
         }
     }
     assert_eq!(count, ITEMS);
-    assert_eq!(map.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut map).code(), Some(0));
     feeder.join().unwrap().unwrap();
     assert!(peak < GROWTH_KIB_MAX, "muster map had {peak} KiB");
     for (pid, kib) in before {
@@ -89,7 +90,7 @@ fn map_across(place: &mut Place, disturb: impl FnOnce(&mut Place)) {
     let feeder = std::thread::spawn(move || stdin.write_all(rest.as_bytes()));
     stdout.read_to_string(&mut answers).unwrap();
     feeder.join().unwrap().unwrap();
-    assert_eq!(map.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut map).code(), Some(0));
     assert!(answers == input, "the answers differ from the items");
 }
 
@@ -139,7 +140,7 @@ fn a_reader_that_has_enough_ends_the_map_quietly_and_its_calls() {
         .unwrap()
         .read_to_string(&mut stderr)
         .unwrap();
-    assert_eq!((map.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+    assert_eq!((end_of(&mut map).code(), stderr.as_str()), (Some(0), ""));
     let _ = feeder.join().unwrap();
     wait_until("no call to be left", || {
         let status = place.status();
@@ -200,5 +201,5 @@ fn an_interrupt_ends_a_map_that_nobody_can_run() {
     let said = "muster: no worker offers gone now; the map waits for one";
     assert_eq!(lines.next().unwrap().unwrap(), said);
     kill(map.id(), Signal::INT);
-    assert_eq!(map.wait().unwrap().code(), Some(130));
+    assert_eq!(end_of(&mut map).code(), Some(130));
 }

@@ -4,6 +4,7 @@
 #[path = "../gateway/tests/common/browser.rs"]
 mod browser;
 
+use muster_test_support::end_of;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -230,7 +231,7 @@ fn asked_to_leave_the_program_ends_well() {
     let mut cluster = Cluster::start("1");
     let pid = rustix::process::Pid::from_raw(cluster.gateway.id() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(cluster.gateway.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut cluster.gateway).code(), Some(0));
 }
 
 #[test]

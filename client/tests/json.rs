@@ -4,6 +4,7 @@
 
 mod place;
 
+use muster_test_support::end_of;
 use place::{EXAMPLES, Place, wait_until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,7 @@ fn every_member_that_is_documented_is_printed() {
         "cancel",
         &place.ok(&["cancel", call["id"].as_str().unwrap(), "--json"]),
     );
-    assert_eq!(long.wait().unwrap().code(), Some(1));
+    assert_eq!(end_of(&mut long).code(), Some(1));
     check("reload", &place.ok(&["reload", "--json"]));
     check("scale", &place.ok(&["scale", "3", "--json"]));
     place.ok(&["wait", "--slots", "3", "--timeout", "60"]);

@@ -5,6 +5,7 @@ mod fake;
 use fake::{Doing, FakeBroker};
 use muster_proto::code::Code;
 use muster_proto::rpc::{CallView, RpcError};
+use muster_test_support::end_of;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -228,7 +229,7 @@ fn a_call_that_nobody_can_run_says_that_it_waits_and_is_cancelled_by_a_signal() 
     );
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(end_of(&mut child).code(), Some(130));
     assert_eq!(broker.wait_seen(2)[1].method, "broker.cancel");
 }
 
@@ -286,7 +287,7 @@ fn map_answers_a_line_before_the_next_one_is_there() {
     }
     drop(stdin);
     assert!(lines.next().is_none());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut child).code(), Some(0));
 }
 
 #[test]
@@ -327,7 +328,7 @@ fn an_interrupted_map_cancels_and_exits_with_130() {
     broker.wait_seen(2);
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(end_of(&mut child).code(), Some(130));
     let cancels = broker.wait_seen(4).split_off(2);
     assert!(cancels.iter().all(|call| call.method == "broker.cancel"));
 }

@@ -4,6 +4,7 @@
 
 mod place;
 
+use muster_test_support::end_of;
 use place::{Place, kill, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -182,7 +183,7 @@ fn a_job_runs_once_unless_retries_are_asked_for() {
     wait_until("the job to run", || marks("killed") == 1);
     more.kill().unwrap();
     more.wait().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(end_of(&mut child).code(), Some(1));
     assert_eq!(marks("killed"), 1);
     let log = rows(&folder.join("log"));
     assert_eq!(log.len(), 1);
@@ -219,7 +220,7 @@ fn an_interrupt_ends_the_jobs_and_all_they_started() {
         pid("a").is_some() && pid("b").is_some()
     });
     kill(child.id(), Signal::INT);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(end_of(&mut child).code(), Some(130));
     for name in ["a", "b"] {
         wait_until("the jobs to end", || {
             !muster_test_support::is_alive(pid(name).unwrap())
@@ -431,7 +432,7 @@ fn a_killed_map_prints_every_line_once_its_resume_included() {
     wait_until("some lines", || lines("log") > 300);
     killed.kill().unwrap();
     killed.wait().unwrap();
-    assert_eq!(start(&["--resume"]).wait().unwrap().code(), Some(0));
+    assert_eq!(end_of(&mut start(&["--resume"])).code(), Some(0));
     let mut seen = BTreeMap::new();
     for line in fs::read_to_string(folder.join("out")).unwrap().lines() {
         *seen.entry(line.parse::<u64>().unwrap()).or_insert(0) += 1;

@@ -5,7 +5,7 @@
 
 mod place;
 
-use muster_test_support::{MemoryGroup, is_alive};
+use muster_test_support::{MemoryGroup, end_of, is_alive};
 use place::{Place, cluster_pids, kill, numbers, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -354,7 +354,7 @@ fn a_followed_log_goes_on_through_the_workers_own_end_until_it_is_interrupted() 
     assert_eq!(again.count(), 0, "nothing is shown twice: {seen:#?}");
     kill(follower.id(), Signal::INT);
     // For a shell that is 130.
-    assert_eq!(follower.wait().unwrap().signal(), Some(2));
+    assert_eq!(end_of(&mut follower).signal(), Some(2));
     reader.join().unwrap();
 }
 

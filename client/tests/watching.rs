@@ -3,6 +3,7 @@
 // A cluster ends and reaps what it started.
 #![allow(clippy::zombie_processes)]
 
+use muster_test_support::end_of;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -232,7 +233,7 @@ fn one_call_is_followed_until_it_ends() {
         (&"call.cancelled".into(), &(-32004).into())
     );
     let mut trace = cluster.children.pop().unwrap();
-    assert_eq!(trace.wait().unwrap().code(), Some(1));
+    assert_eq!(end_of(&mut trace).code(), Some(1));
     // Of one that has ended there is nothing to wait for.
     let ended = cluster.run(&["trace", &id, "--json"]);
     assert_eq!(ended.status.code(), Some(1));

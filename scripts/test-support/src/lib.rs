@@ -7,7 +7,7 @@ mod role;
 pub mod zmtp;
 
 pub use memory_group::MemoryGroup;
-pub use process::{is_alive, resident_kib};
+pub use process::{end_of, is_alive, resident_kib};
 pub use program::program;
 pub use role::Role;
 

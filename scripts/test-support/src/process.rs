@@ -1,6 +1,8 @@
-//! What the system says of a process.
+//! What the system says of a process, and its end.
 
 use std::fs;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
 
 /// Whether a process is there, and no zombie.
 pub fn is_alive(pid: u32) -> bool {
@@ -21,4 +23,25 @@ pub fn resident_kib(pid: u32) -> u64 {
     number
         .and_then(|number| number.parse().ok())
         .expect("the kernel says how much")
+}
+
+/// Waits until a process ends by itself, for a minute at most. Like [`Child::wait`], it closes the
+/// process's standard input first.
+///
+/// # Panics
+/// If it does not end. It is killed then.
+pub fn end_of(child: &mut Child) -> ExitStatus {
+    drop(child.stdin.take());
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            return status;
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("process {} does not end", child.id());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
