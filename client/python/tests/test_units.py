@@ -293,7 +293,7 @@ def test_pyzmq_is_all_it_needs():
         "import sys\n"
         "for name in ('numpy', 'cloudpickle', 'joblib', 'tqdm'): sys.modules[name] = None\n"
         "import muster, muster.aio, muster.executor, muster.serve\n"
-        "from muster.apply import Library\n"
+        "from muster.library import Library\n"
         "try: Library().pack(lambda x: x)\n"
         "except muster.NotPicklable as error: print(error)\n"
     )

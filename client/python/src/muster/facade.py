@@ -13,9 +13,9 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait
 from typing import Any
 
-from .apply import initializer as pack_initializer
 from .connection import Target
 from .future import Future
+from .library import initializer as pack_initializer
 from .mapping import Work
 from .pool import ClusterPool
 from .private import PrivateCluster

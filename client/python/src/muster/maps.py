@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import as_completed as _as_completed
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .chunks import NamedCalls, NamedChunks
 from .future import Future
-from .mapping import MapIterator, NamedCalls, NamedChunks, Work
+from .mapping import MapIterator, Work
 
 if TYPE_CHECKING:
     from .pool import ClusterPool

@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import inside, wire
-from .apply import Library, Shipment
+from .apply import Shipment
 from .connection import Target
 from .entry import Entry, nobody
 from .errors import MethodNotFound, MusterError
 from .future import Future
+from .library import Library
 from .link import Link
 from .loan import Loan
 from .maps import Maps
