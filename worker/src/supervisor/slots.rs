@@ -97,6 +97,7 @@ impl Supervisor {
                 self.fallen.insert(number, now + wait);
             }
         }
+        self.open_waiting_nested()?;
         for (number, is_done) in reloaded {
             self.slot_reloaded(number, is_done)?;
         }
