@@ -19,6 +19,7 @@ use log::debug;
 use message::Message;
 use muster_core::{ClientId, Event, Outbox, OutboxCaps};
 use muster_proto::code::Code;
+use muster_proto::limits::MESSAGE_FRAMES_MAX;
 use muster_proto::rpc::{self, Body, Refused, RpcError};
 use muster_proto::socket::{Frame, Nonce, Socket, SocketError};
 use muster_proto::{envelope, envelope::Envelope};
@@ -239,7 +240,8 @@ impl Frontend {
         }
         let config = &self.config;
         let over = |name, bytes, max| (bytes > max).then(|| RpcError::too_large(name, bytes, max));
-        over("body_bytes", body, config.body_bytes_max)
+        over("message_frames", frames.len(), MESSAGE_FRAMES_MAX)
+            .or_else(|| over("body_bytes", body, config.body_bytes_max))
             .or_else(|| over("attachment_bytes", longest, config.attachment_bytes_max))
             .or_else(|| over("message_bytes", total, config.message_bytes_max))
     }

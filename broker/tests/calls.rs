@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Broker, FakeWorker, method};
+use common::{Broker, FakeWorker, json_of, method};
 use muster_proto::socket::{Context, Frame};
 use muster_proto::worker::flag;
 use serde_json::{Value, json};
@@ -259,6 +259,18 @@ fn bad_input_gets_its_code_and_the_next_call_works() {
         let given = worker.call(0);
         worker.reply(0, given.dispatch, "1");
         assert!(client.receive().starts_with(b"{\"jsonrpc\""));
+    }
+    // The most frames that fit, the routing id and the delimiter among them, and one more.
+    for (attachments, code) in [(61, None), (62, Some(-32005)), (1_000, Some(-32005))] {
+        let mut frames = vec![Frame::empty(), Frame::from(call_text("echo", "1"))];
+        frames.resize_with(2 + attachments, || Frame::from("x"));
+        client.send_frames(frames);
+        if code.is_none() {
+            let given = worker.call(0);
+            worker.reply(0, given.dispatch, "1");
+        }
+        let reply = json_of(&client.receive());
+        assert_eq!(reply["error"]["code"].as_i64(), code, "{attachments}");
     }
     drop(large);
     let rss_kib = common::wait_for("the broker's memory to come back", || {

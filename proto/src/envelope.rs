@@ -26,14 +26,6 @@ pub enum EnvelopeError {
     /// There is a routing id and nothing else.
     #[error("the message has no body")]
     Empty,
-    /// More frames than allowed.
-    #[error("message has {frames} frames, limit {frames_max}")]
-    TooManyFrames {
-        /// Frames of the message, routing id included.
-        frames: usize,
-        /// The limit.
-        frames_max: usize,
-    },
     /// The return path is too long to be kept for every call.
     #[error("return path has {bytes} bytes, limit {bytes_max}")]
     PathTooLong {
@@ -51,11 +43,13 @@ pub enum EnvelopeError {
 /// message is a raw body. A four-byte frame in front of an empty one is a correlated REQ's request
 /// id even when its first byte happens to be a brace, as happens twice in 256 requests.
 ///
+/// How many frames there are is the caller's to judge: a message with too many is answered, too, for
+/// which its path is needed.
+///
 /// # Errors
-/// [`EnvelopeError`] when there is no body or a cap is passed.
+/// [`EnvelopeError`] when there is no body or the path is too long.
 pub fn split<F: AsRef<[u8]>>(frames: &[F]) -> Result<Envelope, EnvelopeError> {
     let size = |n: usize| frames[n].as_ref().len();
-    let frames_max = limits::MESSAGE_FRAMES_MAX;
     match frames.len() {
         0 | 1 => return Err(EnvelopeError::Empty),
         2 => {
@@ -63,12 +57,6 @@ pub fn split<F: AsRef<[u8]>>(frames: &[F]) -> Result<Envelope, EnvelopeError> {
                 path: 1..1,
                 has_delimiter: false,
                 body: 1,
-            });
-        }
-        n if n > frames_max => {
-            return Err(EnvelopeError::TooManyFrames {
-                frames: n,
-                frames_max,
             });
         }
         _ => {}
@@ -155,11 +143,6 @@ mod tests {
     #[test]
     fn caps_are_named() {
         assert_eq!(split_text(&["id"]), Err(EnvelopeError::Empty));
-        let many = vec!["x"; 65];
-        assert!(matches!(
-            split_text(&many),
-            Err(EnvelopeError::TooManyFrames { frames: 65, .. })
-        ));
         let long = "p".repeat(1_025);
         assert!(matches!(
             split_text(&["id", &long, "", "x"]),
