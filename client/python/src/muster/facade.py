@@ -158,14 +158,12 @@ class Pool(ClusterPool):
         thread.start()
         return result
 
-    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def _check_open(self) -> None:
         if self._is_closing:
             raise ValueError("the pool is closed")
-        return super().submit(function, *args, **kwargs)
 
     def _run(self, *args: Any, **kwargs: Any) -> Work:
-        if self._is_closing:
-            raise ValueError("the pool is closed")
+        self._check_open()
         return super()._run(*args, **kwargs)
 
     def close(self) -> None:

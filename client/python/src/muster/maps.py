@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import as_completed as _as_completed
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from .chunks import NamedCalls, NamedChunks
 from .future import Future
@@ -13,11 +13,34 @@ from .mapping import MapIterator, Work
 if TYPE_CHECKING:
     from .pool import ClusterPool
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 class Maps:
     """The maps of a `ClusterPool`."""
+
+    @overload
+    def map(
+        self,
+        function: Callable[[S], T],
+        items: Iterable[S],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+
+    @overload
+    def map(
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
+        return_exceptions: bool = False,
+    ) -> list[Any]: ...
 
     def map(
         self,
@@ -36,6 +59,28 @@ class Maps:
         """
         run = self._run(function, items, chunksize, progress=progress)
         return run.collect(return_exceptions)
+
+    @overload
+    def starmap(
+        self,
+        function: Callable[..., T],
+        items: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+
+    @overload
+    def starmap(
+        self,
+        function: str | Callable[..., Any],
+        items: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        progress: bool = False,
+        return_exceptions: bool = False,
+    ) -> list[Any]: ...
 
     def starmap(
         self,

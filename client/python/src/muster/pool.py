@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import inside, wire
 from .apply import Shipment
@@ -32,6 +32,10 @@ from .streaming import Listener, Stream
 if TYPE_CHECKING:
     from .parallel import ParallelFunction, RemoteFunction
     from .rpc import Proxy
+
+Own = TypeVar("Own", bound="ClusterPool")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: How long `connect` waits for the broker's first word, in seconds.
 CONNECT_TIMEOUT = 2.0
@@ -67,13 +71,23 @@ class ClusterPool(Maps):
         pool = self if timeout is None else self.options(timeout=timeout)
         return pool.submit(function, *args, **kwargs).wait()
 
+    @overload
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    @overload
+    def submit(self, function: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
+
     def submit(self, function: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Makes a call and returns at once."""
+        self._check_open()
         if not isinstance(function, str):
             return self.shipment(function).submit(args, kwargs)
         if not kwargs:
             return self.request(function, args)
         return self.request(function, self._by_name(function, args, kwargs) if args else kwargs)
+
+    def _check_open(self) -> None:
+        """Raises when no more calls are taken."""
 
     def request(
         self,
@@ -267,7 +281,7 @@ class ClusterPool(Maps):
         return last
 
     def options(
-        self,
+        self: Own,
         *,
         timeout: float | None = None,
         attempts: int | None = None,
@@ -275,7 +289,7 @@ class ClusterPool(Maps):
         to: str | None = None,
         on_progress: Callable[[float, float | None], None] | None = None,
         on_output: Callable[[str, str], None] | None = None,
-    ) -> ClusterPool:
+    ) -> Own:
         """The same pool whose calls are made with these options; see `Options`."""
         given = {
             "timeout": timeout,
@@ -358,7 +372,7 @@ class ClusterPool(Maps):
         """Closes the connection. Calls without an answer end with `Closed`."""
         self._shared.link.close()
 
-    def __enter__(self) -> Any:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(self, *_: object) -> None:
