@@ -248,7 +248,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let number: f64 = digits
         .parse()
         .map_err(|_| "use seconds such as 0.5, or 500ms, 2m, 1h".to_owned())?;
-    Duration::try_from_secs_f64(number * unit_s).map_err(|error| error.to_string())
+    Duration::try_from_secs_f64(number * unit_s)
+        .map_err(|_| "use a length of time from 0 on, such as 0.5, 500ms, 2m".to_owned())
 }
 
 #[cfg(test)]
@@ -303,6 +304,15 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["soon", "-1", "", "ms"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(duration("-1").unwrap_err().contains("from 0 on"));
+    }
+
+    #[test]
+    fn up_refuses_a_number_of_slots_that_no_worker_can_have() {
+        for (slots, is_fine) in [("0", false), ("1", true), ("4096", true), ("4097", false)] {
+            let read = Cli::try_parse_from(["muster", "up", "-n", slots]);
+            assert_eq!(read.is_ok(), is_fine, "{slots}");
         }
     }
 

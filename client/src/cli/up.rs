@@ -1,12 +1,14 @@
 //! What `muster up` takes, and what of it goes to the broker and to the worker.
 
 use clap::Args;
+use muster_proto::limits::WORKER_SLOTS_MAX;
 
 /// `muster up`. Without --python and --command the worker offers its built-in functions.
 #[derive(Debug, Args)]
 pub struct UpArgs {
     /// How many calls run at once; by default one for each core
     #[arg(short = 'n', long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKER_SLOTS_MAX)))]
     pub slots: Option<u32>,
     /// Offer the functions of a Python file or module; may be given several times
     #[arg(long, value_name = "FILE|MODULE")]
