@@ -20,6 +20,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.check_groups();
         self.check_queues();
         self.check_nobody_waits_in_vain();
+        self.check_queued_nests();
     }
 
     fn check_calls(&self) {

@@ -89,7 +89,7 @@ use recent::Recent;
 use rng::Rng;
 use rustc_hash::FxHashMap;
 use slot::{Slot, Worker};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use timer::{Due, Timers};
 
@@ -132,6 +132,8 @@ pub struct Core<Q, R> {
     stirred: Vec<ClassId>,
     /// Calls that others were made inside of and wait for a slot, or have slots of their own.
     nests: BTreeMap<NestId, Nest>,
+    /// Nests that wait until a worker can open a slot for them.
+    queued_nests: BTreeSet<(WorkerId, NestId)>,
     /// Those in which something changed during this event.
     stirred_nests: Vec<NestId>,
     groups: GroupTable,
@@ -139,9 +141,9 @@ pub struct Core<Q, R> {
     worker_names: BTreeMap<Box<str>, WorkerId>,
     slots: FxHashMap<SlotId, Slot>,
     /// Methods that somebody registered once, here or at this broker's predecessor.
-    known: std::collections::BTreeSet<Box<str>>,
+    known: BTreeSet<Box<str>>,
     /// Methods that lanes have answered, here or at this broker's predecessor.
-    served_by_lanes: std::collections::BTreeSet<Box<str>>,
+    served_by_lanes: BTreeSet<Box<str>>,
     /// Until when an unknown method waits for a first worker; passed once one came.
     settle_until: MonoTime,
     batches: BatchTable<Q, R>,
@@ -188,13 +190,14 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             unfed: Vec::new(),
             stirred: Vec::new(),
             nests: BTreeMap::new(),
+            queued_nests: BTreeSet::new(),
             stirred_nests: Vec::new(),
             groups: GroupTable::default(),
             workers: FxHashMap::default(),
             worker_names: BTreeMap::new(),
             slots: FxHashMap::default(),
             known: known.into_iter().map(String::into_boxed_str).collect(),
-            served_by_lanes: std::collections::BTreeSet::new(),
+            served_by_lanes: BTreeSet::new(),
             settle_until,
             batches: BatchTable::default(),
             keys: Keys::default(),

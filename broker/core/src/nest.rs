@@ -24,6 +24,14 @@ pub struct NestId {
     pub attempt: u32,
 }
 
+impl NestId {
+    /// The one before all others.
+    const FIRST: NestId = NestId {
+        call: CallId(0),
+        attempt: 0,
+    };
+}
+
 /// Where a nested call belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Nested {
@@ -47,6 +55,8 @@ pub(crate) struct Nest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Helper {
     Asked,
+    /// Its worker can't open one until another has gone.
+    Queued,
     Up(SlotId),
     /// Its worker was told to close it.
     Closing(SlotId),
@@ -122,7 +132,8 @@ impl<Q: Request, R: Reply> Core<Q, R> {
         self.stirred_nests.push(id);
     }
 
-    /// A worker opens no more slots: its own cap is reached. What no other can help ends.
+    /// A worker opens no more slots: its own cap is reached. What no other can help waits for a slot
+    /// of an outer call that has ended, or else ends.
     pub(crate) fn nest_refused(&mut self, id: NestId, worker: WorkerId, max: usize) {
         let Some(nest) = self.nests.get_mut(&id) else {
             return;
@@ -131,19 +142,64 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             return;
         }
         nest.helpers.remove(&worker);
+        if nest.is_over {
+            self.stirred_nests.push(id);
+            self.ask_again(worker);
+            return;
+        }
         let could_help: Vec<ClassId> = nest.waiting.keys().copied().collect();
         let could_help = could_help
             .into_iter()
             .filter(|class| self.worker_for_nest(id, *class) == Some(worker));
         let could_help: Vec<ClassId> = could_help.collect();
+        let has_slot_soon = self.has_nest_slot_soon(worker);
         let nest = self.nests.get_mut(&id).expect("it was there above");
         nest.refused.insert(worker);
         for class in could_help {
-            if self.worker_for_nest(id, class).is_none() {
+            if self.worker_for_nest(id, class).is_some() {
+                continue;
+            }
+            if has_slot_soon {
+                let nest = self.nests.get_mut(&id).expect("it was there above");
+                nest.refused.remove(&worker);
+                nest.helpers.insert(worker, Helper::Queued);
+                self.queued_nests.insert((worker, id));
+            } else {
                 self.end_waiting(id, class, max);
             }
         }
         self.stirred_nests.push(id);
+    }
+
+    /// Whether a slot that this worker opened, or is about to, has nothing left to serve. Looks at
+    /// all nests, of which there are no more than calls that wait inside others.
+    fn has_nest_slot_soon(&self, worker: WorkerId) -> bool {
+        let ends = |nest: &Nest| {
+            let helper = nest.helpers.get(&worker);
+            nest.is_over && helper.is_some_and(|helper| *helper != Helper::Queued)
+        };
+        self.nests.values().any(ends)
+    }
+
+    /// One of a worker's slots is gone: the next nest may ask for it. When no other slot will go by
+    /// itself all may, since those that run could be waiting for them.
+    fn ask_again(&mut self, worker: WorkerId) {
+        let is_last = !self.has_nest_slot_soon(worker);
+        let mut may_ask = Vec::new();
+        while let Some(&(found, id)) = self.queued_nests.range((worker, NestId::FIRST)..).next() {
+            if found != worker {
+                break;
+            }
+            self.queued_nests.remove(&(worker, id));
+            let nest = self.nests.get_mut(&id).expect("it waits in the queue");
+            nest.helpers.remove(&worker);
+            may_ask.push(id);
+            if !is_last && !nest.waiting.is_empty() {
+                break;
+            }
+        }
+        // The one stirred last is served first.
+        self.stirred_nests.extend(may_ask.into_iter().rev());
     }
 
     /// Nobody opens a slot for these calls. Later ones ask everybody again.
@@ -165,6 +221,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             nest.helpers.remove(&worker);
             self.stirred_nests.push(id);
         }
+        self.ask_again(worker);
     }
 
     /// A worker is gone, and with it the slots it was asked for.
@@ -174,6 +231,7 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             .iter_mut()
             .filter_map(|(id, nest)| nest.helpers.remove(&worker).map(|_| *id));
         self.stirred_nests.extend(asked);
+        self.queued_nests.retain(|(found, _)| *found != worker);
     }
 
     /// Serves the nests in which something has changed during this event.
@@ -188,6 +246,18 @@ impl<Q: Request, R: Reply> Core<Q, R> {
             } else {
                 self.serve_nest(id);
             }
+        }
+    }
+
+    /// Who is queued at a worker waits for a slot that will go.
+    pub(crate) fn check_queued_nests(&self) {
+        let helpers = self.nests.values().flat_map(|nest| nest.helpers.values());
+        let queued = helpers.filter(|helper| **helper == Helper::Queued).count();
+        assert_eq!(queued, self.queued_nests.len(), "queued nests");
+        for (worker, id) in &self.queued_nests {
+            let helper = self.nests[id].helpers.get(worker);
+            assert_eq!(helper, Some(&Helper::Queued), "{id:?} is queued");
+            assert!(self.has_nest_slot_soon(*worker), "{id:?} waits in vain");
         }
     }
 
@@ -221,6 +291,13 @@ impl<Q: Request, R: Reply> Core<Q, R> {
     /// Closes the slots of a nest that is over as they fall idle, and forgets it with the last.
     fn close_nest(&mut self, id: NestId) {
         let nest = self.nests.get_mut(&id).expect("the caller saw it");
+        nest.helpers.retain(|worker, helper| {
+            let is_queued = *helper == Helper::Queued;
+            if is_queued {
+                self.queued_nests.remove(&(*worker, id));
+            }
+            !is_queued
+        });
         for helper in nest.helpers.values_mut() {
             if let Helper::Up(slot) = *helper
                 && self.slots[&slot].in_flight.is_empty()

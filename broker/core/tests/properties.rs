@@ -4,8 +4,8 @@
 mod shadow;
 
 use muster_core::{
-    BatchItem, CancelTarget, ClientId, Config, EndReason, Ending, Event, MonoTime, NewCall, Offer,
-    Once, SlotId, Target, Verdict, WorkerId, WorkerKind, WorkerSpec,
+    Action, BatchItem, CancelTarget, ClientId, Config, EndReason, Ending, Event, MonoTime, NestId,
+    NewCall, Offer, Once, SlotId, Target, Verdict, WorkerId, WorkerKind, WorkerSpec,
 };
 use muster_proto::id::{CallId, DispatchId, Epoch};
 use proptest::collection::vec;
@@ -46,6 +46,11 @@ enum Step {
         back: bool,
     },
     DispatchFailed(u8),
+    /// A worker that was asked for a slot opens it or has none to spare.
+    Nest {
+        pick: u8,
+        opens: bool,
+    },
     Cancel(u8),
     CancelKey(u8),
     Wait(u32),
@@ -119,6 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(slot, call, attempt)| Step::Forged { slot, call, attempt }),
         3 => any::<(u8, bool)>().prop_map(|(pick, back)| Step::Recalled { pick, back }),
         1 => any::<u8>().prop_map(Step::DispatchFailed),
+        6 => any::<(u8, bool)>().prop_map(|(pick, opens)| Step::Nest { pick, opens }),
         1 => any::<u8>().prop_map(Step::Cancel),
         1 => (0..3u8).prop_map(Step::CancelKey),
         8 => prop_oneof![0..3_000u32, 0..400_000u32, Just(3_500_000)].prop_map(Step::Wait),
@@ -138,6 +144,8 @@ struct World {
     clients: [u32; 4],
     workers: [Option<u32>; 5],
     last: Option<(SlotId, DispatchId)>,
+    /// Slots that workers were asked to open.
+    asked: Vec<(WorkerId, NestId)>,
 }
 
 impl World {
@@ -154,6 +162,7 @@ impl World {
             clients: [0, 1, 2, 3],
             workers: [None; 5],
             last: None,
+            asked: Vec::new(),
         }
     }
 
@@ -162,6 +171,9 @@ impl World {
         self.core.handle(self.now, event);
         while let Some(action) = self.core.poll_action() {
             self.shadow.action(&self.core, &action);
+            if let Action::OpenSlot { worker, nest } = action {
+                self.asked.push((worker, nest));
+            }
         }
         self.core.check_invariants();
         self.shadow.after(&self.core);
@@ -224,8 +236,17 @@ impl World {
             items: draft.items.into(),
             key: draft.key.map(|key| format!("key{key}").into()),
             // Some are made inside another, which may run, wait, or have ended.
-            parent: (draft.priority == 1).then(|| CallId(self.tokens.saturating_sub(2).max(1))),
+            parent: (draft.priority > 0).then(|| self.parent()),
         }
+    }
+
+    /// A call that runs, or one that may run, wait, or have ended.
+    fn parent(&self) -> CallId {
+        let held = self.shadow.places.held();
+        let mut running = held.values().filter_map(|held| held.first());
+        let running = running.nth(self.tokens as usize % 4);
+        let recent = CallId(self.tokens.saturating_sub(2).max(1));
+        running.map_or(recent, |held| held.dispatch.call)
     }
 
     fn register(&mut self, at: u8, offer: u8) {
@@ -356,6 +377,26 @@ impl World {
                         number,
                         pid: None,
                     });
+                }
+            }
+            Step::Nest { pick, opens } => {
+                if self.asked.is_empty() {
+                    return;
+                }
+                let at = pick as usize % self.asked.len();
+                let (worker, nest) = self.asked.swap_remove(at);
+                if opens {
+                    let slot = self.link();
+                    self.tell(Event::NestJoined {
+                        worker,
+                        slot: SlotId(slot),
+                        number: 5_000 + slot,
+                        pid: None,
+                        nest,
+                    });
+                } else {
+                    let max = 2;
+                    self.tell(Event::NestRefused { worker, nest, max });
                 }
             }
             Step::SlotGone(pick) => {

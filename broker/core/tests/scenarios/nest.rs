@@ -1,10 +1,10 @@
 //! Calls made inside calls: a pool whose slots all wait goes on.
 
-use crate::story::{Story, call, config, crash, offer};
+use crate::story::{Body, Story, Value, call, config, crash, offer};
 use muster_core::{EndReason, Event, NestId, NewCall, SlotId, WorkerId, WorkerKind};
 use muster_proto::id::CallId;
 
-fn inside(parent: u64, method: &str) -> NewCall<crate::story::Body> {
+fn inside(parent: u64, method: &str) -> NewCall<Body> {
     NewCall {
         parent: Some(CallId(parent)),
         ..call(method)
@@ -113,6 +113,71 @@ fn a_worker_that_opens_no_more_ends_what_waits_for_it() {
     });
     story.says(&["k2 c2 overloaded nested_slots 4"]);
     story.submit(2, inside(1, "m")).says(&["open w1 for c1.1"]);
+}
+
+/// What takes so long has a slot to itself.
+const LONG_US: u64 = 100_000;
+
+/// Two slots: c1 runs on one. c2 ran on the other, and c3 inside it took the first slot that fell
+/// free, so c2 ended before the slot that was asked for it is there.
+fn one_slot_is_on_its_way_for_nothing() -> Story {
+    let mut story = Story::pool(config(), &[2], &["m"]);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c1.1 s11#1", "run c2.1 s12#1"]);
+    story.submit(2, inside(2, "m")).says(&["open w1 for c2.1"]);
+    story
+        .reply(11, 1, 1, LONG_US)
+        .says(&["k1 c1 =1", "run c3.1 s11#2"]);
+    story.reply(11, 3, 1, LONG_US).says(&["k2 c3 =3"]);
+    story.reply(12, 2, 1, LONG_US).says(&["k1 c2 =2"]);
+    story
+}
+
+fn refused(call: u64) -> Event<Body, Value> {
+    Event::NestRefused {
+        worker: WorkerId(1),
+        nest: nest(call, 1),
+        max: 4,
+    }
+}
+
+#[test]
+fn a_slot_that_comes_too_late_for_its_call_makes_room_for_another_one() {
+    let mut story = one_slot_is_on_its_way_for_nothing();
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c4.1 s11#3", "run c5.1 s12#2"]);
+    story.submit(2, inside(4, "m")).submit(2, inside(5, "m"));
+    story.says(&["open w1 for c4.1", "open w1 for c5.1"]);
+    story.tell(refused(4)).tell(refused(5)).says(&[]);
+    joins(&mut story, 1, 90, nest(2, 1));
+    story.says(&["close nest s90"]);
+    // It was the last that goes by itself.
+    story
+        .slot_gone(90)
+        .says(&["open w1 for c4.1", "open w1 for c5.1"]);
+    joins(&mut story, 1, 91, nest(4, 1));
+    story.says(&["run c6.1 s91#1"]);
+    story
+        .tell(refused(5))
+        .says(&["k2 c7 overloaded nested_slots 4"]);
+}
+
+#[test]
+fn a_call_that_waits_for_such_a_slot_may_end_or_run_elsewhere_meanwhile() {
+    let mut story = one_slot_is_on_its_way_for_nothing();
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c4.1 s11#3", "run c5.1 s12#2"]);
+    story.submit(2, inside(4, "m")).submit(2, inside(5, "m"));
+    story.says(&["open w1 for c4.1", "open w1 for c5.1"]);
+    story.tell(refused(4)).tell(refused(5)).says(&[]);
+    // c4 ends without c6, which then takes its slot.
+    story
+        .reply(11, 4, 1, LONG_US)
+        .says(&["k1 c4 =4", "run c6.1 s11#4"]);
+    joins(&mut story, 1, 90, nest(2, 1));
+    story.says(&["close nest s90"]);
+    story.slot_gone(90).says(&["open w1 for c5.1"]);
+    story.worker_gone(1).says(&[]);
 }
 
 #[test]

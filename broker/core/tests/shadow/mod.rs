@@ -244,7 +244,7 @@ impl Shadow {
             }
             Action::Cancel { slot, dispatch, .. } => self.places.cancelled(*slot, *dispatch),
             Action::Recall { slot, dispatch, .. } => self.places.recalled(*slot, *dispatch),
-            // Nobody opens any.
+            // The world's business.
             Action::OpenSlot { .. } | Action::CloseSlot { .. } => {}
             Action::CloseLink { .. } => {}
             Action::ForgetWorker { worker } => {

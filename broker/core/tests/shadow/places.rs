@@ -35,6 +35,8 @@ impl Held {
 #[derive(Debug)]
 struct Slot {
     worker: WorkerId,
+    /// It serves the calls inside another one alone.
+    is_nested: bool,
     is_down: bool,
     held: Vec<Held>,
     seq: u32,
@@ -98,7 +100,13 @@ impl Places {
                 slot,
                 number,
                 ..
-            } => self.joined(*worker, *slot, *number),
+            } => self.joined(*worker, *slot, *number, false),
+            Event::NestJoined {
+                worker,
+                slot,
+                number,
+                ..
+            } => self.joined(*worker, *slot, *number, true),
             Event::SlotGone { slot, .. } | Event::DispatchFailed { slot } => self.slot_gone(*slot),
             Event::ChildLost { slot, .. } => self.child_lost(*slot),
             Event::ChildReady { slot, .. } => {
@@ -245,7 +253,13 @@ impl Places {
         }
     }
 
-    fn joined(&mut self, id: WorkerId, slot: SlotId, number: u32) -> Vec<DispatchId> {
+    fn joined(
+        &mut self,
+        id: WorkerId,
+        slot: SlotId,
+        number: u32,
+        is_nested: bool,
+    ) -> Vec<DispatchId> {
         let Some(worker) = self.workers.get_mut(&id) else {
             return Vec::new();
         };
@@ -255,6 +269,7 @@ impl Places {
         worker.slots.insert(number, slot);
         let entry = Slot {
             worker: id,
+            is_nested,
             is_down: false,
             held: Vec::new(),
             seq: 0,
@@ -302,7 +317,8 @@ impl Places {
     fn idle_offer(&self, id: SlotId) -> Option<usize> {
         let slot = self.slots.get(&id)?;
         let worker = self.workers.get(&slot.worker)?;
-        let is_idle = slot.held.is_empty() && !slot.is_down && !worker.is_draining;
+        let is_idle =
+            slot.held.is_empty() && !slot.is_down && !slot.is_nested && !worker.is_draining;
         is_idle.then_some(worker.offer)
     }
 }
