@@ -118,9 +118,9 @@ fn a_worker_that_opens_no_more_ends_what_waits_for_it() {
 /// What takes so long has a slot to itself.
 const LONG_US: u64 = 100_000;
 
-/// Two slots: c1 runs on one. c2 ran on the other, and c3 inside it took the first slot that fell
-/// free, so c2 ended before the slot that was asked for it is there.
-fn one_slot_is_on_its_way_for_nothing() -> Story {
+/// Two slots. c3, inside c2, took the first that fell free, so c2 ended before the slot that was asked
+/// for it is there. c4 and c5 run, and the worker has no other slot to spare for c6 and c7 in them.
+fn two_wait_for_a_slot_that_comes_too_late() -> Story {
     let mut story = Story::pool(config(), &[2], &["m"]);
     story.submit(1, call("m")).submit(1, call("m"));
     story.says(&["run c1.1 s11#1", "run c2.1 s12#1"]);
@@ -130,6 +130,11 @@ fn one_slot_is_on_its_way_for_nothing() -> Story {
         .says(&["k1 c1 =1", "run c3.1 s11#2"]);
     story.reply(11, 3, 1, LONG_US).says(&["k2 c3 =3"]);
     story.reply(12, 2, 1, LONG_US).says(&["k1 c2 =2"]);
+    story.submit(1, call("m")).submit(1, call("m"));
+    story.says(&["run c4.1 s11#3", "run c5.1 s12#2"]);
+    story.submit(2, inside(4, "m")).submit(2, inside(5, "m"));
+    story.says(&["open w1 for c4.1", "open w1 for c5.1"]);
+    story.tell(refused(4)).tell(refused(5)).says(&[]);
     story
 }
 
@@ -143,12 +148,7 @@ fn refused(call: u64) -> Event<Body, Value> {
 
 #[test]
 fn a_slot_that_comes_too_late_for_its_call_makes_room_for_another_one() {
-    let mut story = one_slot_is_on_its_way_for_nothing();
-    story.submit(1, call("m")).submit(1, call("m"));
-    story.says(&["run c4.1 s11#3", "run c5.1 s12#2"]);
-    story.submit(2, inside(4, "m")).submit(2, inside(5, "m"));
-    story.says(&["open w1 for c4.1", "open w1 for c5.1"]);
-    story.tell(refused(4)).tell(refused(5)).says(&[]);
+    let mut story = two_wait_for_a_slot_that_comes_too_late();
     joins(&mut story, 1, 90, nest(2, 1));
     story.says(&["close nest s90"]);
     // It was the last that goes by itself.
@@ -164,12 +164,7 @@ fn a_slot_that_comes_too_late_for_its_call_makes_room_for_another_one() {
 
 #[test]
 fn a_call_that_waits_for_such_a_slot_may_end_or_run_elsewhere_meanwhile() {
-    let mut story = one_slot_is_on_its_way_for_nothing();
-    story.submit(1, call("m")).submit(1, call("m"));
-    story.says(&["run c4.1 s11#3", "run c5.1 s12#2"]);
-    story.submit(2, inside(4, "m")).submit(2, inside(5, "m"));
-    story.says(&["open w1 for c4.1", "open w1 for c5.1"]);
-    story.tell(refused(4)).tell(refused(5)).says(&[]);
+    let mut story = two_wait_for_a_slot_that_comes_too_late();
     // c4 ends without c6, which then takes its slot.
     story
         .reply(11, 4, 1, LONG_US)
