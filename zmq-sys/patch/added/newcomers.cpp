@@ -68,8 +68,9 @@ int zmq::newcomers_t::turn_ms (const std::string &address_,
     const uint64_t wait_us = std::max (
       theirs.wait_us (now_us, burst * address_interval_us),
       in_total.wait_us (now_us, burst * total_interval_us));
-    //  Rounded up: the timer must not be early.
-    const uint64_t wait_ms = (wait_us + 999) / 1000;
+    //  The timer must not be early. It counts whole ms from a time that is cut to them and was read
+    //  up to half a million ticks ago: two ms at most.
+    const uint64_t wait_ms = wait_us == 0 ? 0 : (wait_us + 999) / 1000 + 2;
     if (wait_ms > static_cast<uint64_t> (patience_ms))
         return -1;
     theirs.take (now_us, address_interval_us);
