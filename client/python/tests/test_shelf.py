@@ -122,10 +122,9 @@ def test_items_of_a_shipped_map_go_by_the_shelf(private, counted, array):
     assert numpy.array_equal(back, array * 2)
 
 
-@pytest.mark.parametrize("kind", ["serve", "host"])
-def test_items_that_are_not_there_any_more_are_sent_as_frames(cluster: Cluster, kind: str, array, monkeypatch):
-    getattr(cluster, kind)("--allow-apply")
-    pool = cluster.connect(slots=2)
+@pytest.fixture
+def forgetful_shelf(monkeypatch):
+    """Whatever is put on the shelf is gone before anybody takes it."""
     put = Shelf.put
 
     def lose(self, content, is_left=False):
@@ -135,6 +134,12 @@ def test_items_that_are_not_there_any_more_are_sent_as_frames(cluster: Cluster, 
         return name
 
     monkeypatch.setattr(Shelf, "put", lose)
+
+
+@pytest.mark.parametrize("kind", ["serve", "host"])
+def test_items_that_are_not_there_any_more_are_sent_as_frames(cluster: Cluster, kind: str, array, forgetful_shelf):
+    getattr(cluster, kind)("--allow-apply")
+    pool = cluster.connect(slots=2)
     arrays = [array + n for n in range(3)]
     for backs in (pool.map("doubled", arrays), pool.map(lambda a: a * 2, arrays)):
         assert all(numpy.array_equal(back, sent * 2) for back, sent in zip(backs, arrays, strict=True))
@@ -181,18 +186,9 @@ def test_nothing_stays_there(cluster: Cluster, kind: str, array):
 
 
 @pytest.mark.parametrize("kind", ["serve", "host"])
-def test_what_is_not_there_any_more_is_sent_as_frames(cluster: Cluster, kind: str, array, monkeypatch):
+def test_what_is_not_there_any_more_is_sent_as_frames(cluster: Cluster, kind: str, array, forgetful_shelf):
     getattr(cluster, kind)("--allow-apply")
     pool = cluster.connect(slots=2)
-    put = Shelf.put
-
-    def lose(self, content, is_left=False):
-        name = put(self, content, is_left)
-        if name is not None:
-            self.drop([name])
-        return name
-
-    monkeypatch.setattr(Shelf, "put", lose)
     assert numpy.array_equal(pool.call("doubled", array), array * 2)
     assert numpy.array_equal(pool.submit(lambda a: a + 1, array).result(PATIENCE), array + 1)
     with pytest.raises(TypeError):
